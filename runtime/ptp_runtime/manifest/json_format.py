@@ -1,0 +1,292 @@
+"""The manifest as bytes: JSON in, frozen dataclasses out, and back.
+
+The last field, ``manifest_sha256``, is the SHA-256 of the file's own bytes with its 64 digits replaced by
+zeros. The manifest protects the other files; this protects the manifest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from ptp_runtime.errors import AlteredFileError, ManifestError
+from ptp_runtime.manifest.model import (
+    DTYPES,
+    ENTROPY_MODES,
+    MANIFEST_NAME,
+    PRECISIONS,
+    REGIONS,
+    ROLES,
+    SCHEMA_VERSION,
+    TARGETS,
+    EngineEntry,
+    EntropyInfo,
+    FeatureInfo,
+    FileEntry,
+    GraphEntry,
+    Manifest,
+    ModelInfo,
+    Preprocessing,
+    Resize,
+    ScheduleEntry,
+    ShapeRange,
+    TensorInfo,
+    check_path,
+)
+from ptp_runtime.manifest.strict_json import Fields, kind_of, parse_object
+from ptp_runtime.manifest.tasks import TaskInfo
+
+MANIFEST_LIMIT = 16 << 20
+"""Largest manifest that is read, bytes: a real one has some tens of kB."""
+
+_ZERO_DIGEST = "0" * 64
+
+
+def manifest_from_json(data: bytes) -> Manifest:
+    """Read ``manifest.json``.
+
+    Raises:
+        ManifestError: unreadable, of another schema, a field missing, mistyped, unknown or impossible.
+        AlteredFileError: readable, but not the bytes that the exporter wrote.
+    """
+    if len(data) > MANIFEST_LIMIT:
+        raise ManifestError(
+            f"{MANIFEST_NAME} is too large", expected=f"at most {MANIFEST_LIMIT} bytes", got=f"{len(data)} bytes"
+        )
+    value = parse_object(data, MANIFEST_NAME)
+    version = value.get("schema_version")
+    if not isinstance(version, int) or isinstance(version, bool) or version != SCHEMA_VERSION:
+        raise ManifestError(
+            f"{MANIFEST_NAME} has a schema that this version does not know",
+            expected=f"schema_version {SCHEMA_VERSION}",
+            got="none" if "schema_version" not in value else repr(version),
+            hint="use the version of ptp-deploy that wrote the bundle, or export it again",
+        )
+    root = Fields(value, "")
+    manifest = Manifest(
+        schema_version=root.integer("schema_version", SCHEMA_VERSION, SCHEMA_VERSION),
+        task=TaskInfo.read(root.fields("task")),
+        model=_read_model(root.fields("model")),
+        feature=_read_feature(root.fields("feature")),
+        preprocessing=_read_preprocessing(root.fields("preprocessing")),
+        entropy=_read_entropy(root.fields("entropy")),
+        graphs=root.sequence("graphs", _read_graph),
+        engines=root.sequence("engines", _read_engine),
+        tools=root.text_mapping("tools"),
+        audit=root.mapping("audit"),
+    )
+    digest = root.digest("manifest_sha256")
+    root.finish()
+    actual = hashlib.sha256(data.replace(digest.encode(), _ZERO_DIGEST.encode())).hexdigest()
+    if actual != digest:
+        raise AlteredFileError(
+            f"{MANIFEST_NAME} was changed after the export",
+            expected=f"SHA-256 {digest[:16]}…",
+            got=f"{actual[:16]}…",
+            hint="export the bundle again, or fetch it again",
+        )
+    return manifest
+
+
+def json_from_manifest(manifest: Manifest) -> bytes:
+    """The bytes of ``manifest.json``: UTF-8, keys in the order of the contract, ending in a newline."""
+    value = dict_from_manifest(manifest) | {"manifest_sha256": _ZERO_DIGEST}
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    # The zeros stand last in the document: replace from the right, a file's digest cannot be hit.
+    head, _, tail = text.rpartition(_ZERO_DIGEST)
+    return (head + digest + tail).encode()
+
+
+def dict_from_manifest(manifest: Manifest) -> dict[str, Any]:
+    """The manifest as plain JSON values, without ``manifest_sha256``."""
+    entropy, pre = manifest.entropy, manifest.preprocessing
+    return {
+        "schema_version": manifest.schema_version,
+        "task": manifest.task.to_dict(),
+        "model": {"spec": dict(manifest.model.spec), "checkpoint_sha256": manifest.model.checkpoint_sha256},
+        "feature": {"channels": manifest.feature.channels, "stride": manifest.feature.stride},
+        "preprocessing": {
+            "multiple": pre.multiple,
+            "pad": pre.pad,
+            "channels": pre.channels,
+            "range": list(pre.value_range),
+            "height": list(pre.height),
+            "width": list(pre.width),
+            "resize": None
+            if pre.resize is None
+            else {"shorter_side": pre.resize.shorter_side, "longer_side": pre.resize.longer_side},
+            "teacher_mean": list(pre.teacher_mean),
+            "teacher_std": list(pre.teacher_std),
+        },
+        "entropy": {
+            "mode": entropy.mode,
+            "identity": entropy.identity,
+            "tables": {"file": entropy.tables.file, "sha256": entropy.tables.sha256},
+            "probability_bits": entropy.probability_bits,
+            "skip_index": entropy.skip_index,
+            "latent_channels": entropy.latent_channels,
+            "hyper_channels": entropy.hyper_channels,
+            "schedule": [
+                {"graph": step.graph, "channels": list(step.channels), "region": step.region}
+                for step in entropy.schedule
+            ],
+        },
+        "graphs": [_graph_dict(graph) for graph in manifest.graphs],
+        "engines": [_engine_dict(engine) for engine in manifest.engines],
+        "tools": dict(manifest.tools),
+        "audit": dict(manifest.audit),
+    }
+
+
+def _read_model(f: Fields) -> ModelInfo:
+    info = ModelInfo(spec=f.mapping("spec"), checkpoint_sha256=f.digest("checkpoint_sha256"))
+    f.finish()
+    return info
+
+
+def _read_feature(f: Fields) -> FeatureInfo:
+    info = FeatureInfo(channels=f.integer("channels", 1, 65535), stride=f.integer("stride", 4, 4))
+    f.finish()
+    return info
+
+
+def _read_preprocessing(f: Fields) -> Preprocessing:
+    resize = None
+    if f.any("resize") is not None:
+        r = f.fields("resize")
+        resize = Resize(r.integer("shorter_side", 1, 4096), r.integer("longer_side", 1, 4096))
+        r.finish()
+    low, high = f.numbers("range", 2, 0.0, 1.0)
+    height, width = f.integers("height", 2, 64, 4096), f.integers("width", 2, 64, 4096)
+    info = Preprocessing(
+        multiple=f.integer("multiple", 64, 64),
+        pad=f.one_of("pad", ("edge",)),
+        channels=f.one_of("channels", ("RGB",)),
+        value_range=(low, high),
+        height=(height[0], height[1]),
+        width=(width[0], width[1]),
+        resize=resize,
+        teacher_mean=f.numbers("teacher_mean", 3, -1e6, 1e6),
+        teacher_std=f.numbers("teacher_std", 3, -1e6, 1e6),
+    )
+    f.finish()
+    return info
+
+
+def _read_entropy(f: Fields) -> EntropyInfo:
+    info = EntropyInfo(
+        mode=f.one_of("mode", ENTROPY_MODES),
+        identity=f.digest("identity"),
+        tables=_read_file(f.any("tables"), f.path("tables")),
+        probability_bits=f.integer("probability_bits", 8, 15),
+        skip_index=f.integer("skip_index", 0, 64),
+        latent_channels=f.integer("latent_channels", 1, 65535),
+        hyper_channels=f.integer("hyper_channels", 1, 65535),
+        schedule=f.sequence("schedule", _read_step),
+    )
+    f.finish()
+    return info
+
+
+def _read_file(value: Any, where: str) -> FileEntry:
+    f = Fields(value, where)
+    entry = FileEntry(file=check_path(f.text("file"), f.path("file")), sha256=f.digest("sha256"))
+    f.finish()
+    return entry
+
+
+def _read_step(value: Any, where: str) -> ScheduleEntry:
+    f = Fields(value, where)
+    start, stop = f.integers("channels", 2, 0, 65535)
+    step = ScheduleEntry(graph=f.text("graph"), channels=(start, stop), region=f.one_of("region", REGIONS))
+    f.finish()
+    return step
+
+
+def _read_tensor(value: Any, where: str) -> TensorInfo:
+    f = Fields(value, where)
+    info = TensorInfo(name=f.text("name"), dtype=f.one_of("dtype", DTYPES), shape=f.sequence("shape", _read_length))
+    f.finish()
+    return info
+
+
+def _read_length(value: Any, where: str) -> int | str:
+    if isinstance(value, str) and value:
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise ManifestError(f"{where} is no length", expected="an integer or a symbolic length", got=kind_of(value))
+
+
+def _read_graph(value: Any, where: str) -> GraphEntry:
+    f = Fields(value, where)
+    graph = GraphEntry(
+        name=f.text("name"),
+        role=f.one_of("role", ROLES),
+        file=check_path(f.text("file"), f.path("file")),
+        sha256=f.digest("sha256"),
+        precision=f.one_of("precision", PRECISIONS),
+        inputs=f.sequence("inputs", _read_tensor),
+        outputs=f.sequence("outputs", _read_tensor),
+    )
+    f.finish()
+    return graph
+
+
+def _read_engine(value: Any, where: str) -> EngineEntry:
+    f = Fields(value, where)
+    profile = f.fields("profile")
+    engine = EngineEntry(
+        file=check_path(f.text("file"), f.path("file")),
+        role=f.one_of("role", ROLES),
+        graph=f.text("graph"),
+        target=f.one_of("target", TARGETS),
+        precision=f.one_of("precision", PRECISIONS),
+        sha256=f.digest("sha256"),
+        built_with=f.text("built_with"),
+        devices=f.texts("devices"),
+        profile={name: _read_range(profile.fields(name)) for name in f.mapping("profile")},
+    )
+    f.finish()
+    return engine
+
+
+def _read_range(f: Fields) -> ShapeRange:
+    lengths = [f.integers(name, None, 0, 1 << 31) for name in ("minimum", "optimum", "maximum")]
+    f.finish()
+    return ShapeRange(*lengths)
+
+
+def _graph_dict(graph: GraphEntry) -> dict[str, Any]:
+    return {
+        "name": graph.name,
+        "role": graph.role,
+        "file": graph.file,
+        "sha256": graph.sha256,
+        "precision": graph.precision,
+        "inputs": [_tensor_dict(t) for t in graph.inputs],
+        "outputs": [_tensor_dict(t) for t in graph.outputs],
+    }
+
+
+def _tensor_dict(tensor: TensorInfo) -> dict[str, Any]:
+    return {"name": tensor.name, "dtype": tensor.dtype, "shape": list(tensor.shape)}
+
+
+def _engine_dict(engine: EngineEntry) -> dict[str, Any]:
+    return {
+        "file": engine.file,
+        "role": engine.role,
+        "graph": engine.graph,
+        "target": engine.target,
+        "precision": engine.precision,
+        "sha256": engine.sha256,
+        "built_with": engine.built_with,
+        "devices": list(engine.devices),
+        "profile": {
+            name: {"minimum": list(r.minimum), "optimum": list(r.optimum), "maximum": list(r.maximum)}
+            for name, r in engine.profile.items()
+        },
+    }
