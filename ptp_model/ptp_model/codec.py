@@ -1,0 +1,183 @@
+"""Part 1 of the network: the universal feature codec, with the prompts of one task or none (figure 1).
+
+Four views of the same modules: :meth:`FeatureCodec.forward` for training (noise and straight-through rounding, bits
+estimated), the single stages for export, and :meth:`FeatureCodec.latents` / :meth:`FeatureCodec.reconstruct` as the
+reference of what the runtime must do, symbol by symbol.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from compressai.entropy_models import EntropyBottleneck
+from torch import Tensor, nn
+
+from ptp_model import transforms
+from ptp_model.context import context_model
+from ptp_model.context.schedule import Step, box, coded_positions
+from ptp_model.extractor import image_extractor
+from ptp_model.hyper import hyper_analysis, hyper_synthesis
+from ptp_model.lrcp import LatentResidualPrediction
+from ptp_model.prompts import TaskPrompts
+from ptp_model.quantization import MEAN_LIMIT, MEAN_STEPS, bound, ste_round
+from ptp_model.rate import factorised_bits, factorised_pmf, gaussian_bits
+from ptp_model.spec import ModelSpec
+
+#: A residual symbol larger than this is clamped; it would mean |y - μ| above two thousand.
+SYMBOL_LIMIT = 2047
+
+
+@dataclass(frozen=True)
+class TrainingOutput:
+    """What a training step needs.
+
+    Attributes:
+        feature: ĥ [B, F, H/4, W/4].
+        y_bits, z_bits: estimated bits of the whole batch, scalars.
+    """
+
+    feature: Tensor
+    y_bits: Tensor
+    z_bits: Tensor
+
+
+@dataclass(frozen=True)
+class Latents:
+    """All that is coded of one image, and what the decoder rebuilds from it.
+
+    Attributes:
+        z: int32 [B, Z, h/4, w/4].
+        symbols: residuals q, int32 [B, M, h, w]; 0 where skipped.
+        indices: scale index, uint8 [B, M, h, w].
+        y_int: decoded latents in sixteenths, float32 with integer values [B, M, h, w].
+        mu_hyper: [B, M, h, w], needed by the synthesis.
+    """
+
+    z: Tensor
+    symbols: Tensor
+    indices: Tensor
+    y_int: Tensor
+    mu_hyper: Tensor
+
+
+class FeatureCodec(nn.Module):
+    """g_a, h_a, h_μ, h_σ, the context model, LRCP, g_s and the image extractor.
+
+    Images are [B, 3, H, W], RGB in 0..1, H and W multiples of 64 (the caller pads).
+    """
+
+    image_mean: Tensor
+    image_std: Tensor
+    feature_mean: Tensor
+    feature_std: Tensor
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.register_buffer("image_mean", torch.tensor(spec.image_mean).reshape(1, 3, 1, 1), persistent=False)
+        self.register_buffer("image_std", torch.tensor(spec.image_std).reshape(1, 3, 1, 1), persistent=False)
+        # Statistics of the teacher's feature; the networks work on (h - mean) / std.
+        self.register_buffer("feature_mean", torch.zeros(1, spec.F, 1, 1))
+        self.register_buffer("feature_std", torch.ones(1, spec.F, 1, 1))
+        self.g_a = transforms.analysis(spec)
+        self.h_a = hyper_analysis(spec)
+        self.h_mu = hyper_synthesis(spec)
+        self.h_sigma = hyper_synthesis(spec)
+        self.entropy_bottleneck = EntropyBottleneck(spec.Z)
+        self.context = context_model(spec)
+        self.lrcp = LatentResidualPrediction(spec)
+        self.g_s = transforms.synthesis(spec)
+        self.image_extractor = image_extractor(spec)
+
+    # Stages, as exported ---------------------------------------------------------------------------------------
+
+    def analysis(self, image: Tensor, prompts: TaskPrompts | None = None) -> tuple[Tensor, Tensor]:
+        """Image → y [B, M, H/16, W/16] and z [B, Z, H/64, W/64], unrounded."""
+        x = (image - self.image_mean) / self.image_std
+        y = self.g_a(x)
+        if prompts is not None:
+            y = y + prompts.p_ga(x)
+        z = self.h_a(y)
+        if prompts is not None:
+            z = z + prompts.p_ha(y)
+        return y, z
+
+    def hyper_synthesis(self, z_hat: Tensor, prompts: TaskPrompts | None = None) -> tuple[Tensor, Tensor]:
+        """Rounded ẑ → mu_hyper, scale_hyper [B, M, 4h, 4w]."""
+        mu, scale = self.h_mu(z_hat), self.h_sigma(z_hat)
+        if prompts is not None:
+            mu, scale = mu + prompts.p_hmu(z_hat), scale + prompts.p_hsigma(z_hat)
+        return mu, scale
+
+    def synthesis(self, y_int: Tensor, mu_hyper: Tensor, prompts: TaskPrompts | None = None) -> Tensor:
+        """Decoded latents in sixteenths → ĥ [B, F, H/4, W/4]."""
+        y = self.lrcp(y_int * (1 / MEAN_STEPS), mu_hyper)
+        feature = self.g_s(y)
+        if prompts is not None:
+            feature = feature + prompts.p_gs(y)
+        return feature * self.feature_std + self.feature_mean
+
+    def extractor(self, feature: Tensor) -> Tensor:
+        """ĥ [B, F, h, w] → image [B, 3, 4h, 4w], RGB around 0..1."""
+        image: Tensor = self.image_extractor((feature - self.feature_mean) / self.feature_std)
+        return image + 0.5
+
+    def z_pmf(self, limit: int) -> Tensor:
+        """Probability of each integer z in [-limit, limit] per channel, float64."""
+        return factorised_pmf(self.entropy_bottleneck, limit)
+
+    # Training --------------------------------------------------------------------------------------------------
+
+    def forward(self, image: Tensor, prompts: TaskPrompts | None = None) -> TrainingOutput:
+        """Decoded feature and estimated bits; additive noise for the rates, straight-through rounding elsewhere."""
+        y, z = self.analysis(image, prompts)
+        z_bits = factorised_bits(self.entropy_bottleneck, z + torch.empty_like(z).uniform_(-0.5, 0.5)).sum()
+        mu_hyper, scale_hyper = self.hyper_synthesis(ste_round(z), prompts)
+        y_int = torch.zeros_like(y)
+        y_bits = y.new_zeros(())
+        for k, step in enumerate(self.context.schedule):
+            index, mean = self.context.step(k, mu_hyper, scale_hyper, y_int)
+            mean = ste_round(bound(mean, -MEAN_LIMIT, MEAN_LIMIT))
+            residual = box(y[:, slice(*step.channels)], step.region) - mean / MEAN_STEPS
+            coded = coded_positions(step.region, *residual.shape[2:], device=y.device)
+            noisy = residual + torch.empty_like(residual).uniform_(-0.5, 0.5)
+            y_bits = y_bits + (gaussian_bits(noisy, index) * coded).sum()
+            decoded = (ste_round(residual) * MEAN_STEPS + mean) * coded
+            y_int = y_int + _embed(decoded, step, y_int)
+        return TrainingOutput(self.synthesis(y_int, mu_hyper, prompts), y_bits, z_bits)
+
+    # Reference of the runtime ----------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def latents(self, image: Tensor, prompts: TaskPrompts | None = None) -> Latents:
+        """What the encoder codes for one batch of padded images."""
+        y, z = self.analysis(image, prompts)
+        z_hat = torch.round(z)
+        mu_hyper, scale_hyper = self.hyper_synthesis(z_hat, prompts)
+        y_int = torch.zeros_like(y)
+        symbols = torch.zeros(y.shape, dtype=torch.int32, device=y.device)
+        indices = torch.zeros(y.shape, dtype=torch.uint8, device=y.device)
+        for k, step in enumerate(self.context.schedule):
+            index, mean = self.context.step_integer(k, mu_hyper, scale_hyper, y_int)
+            channels = slice(*step.channels)
+            coded = coded_positions(step.region, *index.shape[2:], device=y.device)
+            residual = box(y[:, channels], step.region) - mean.to(y.dtype) / MEAN_STEPS
+            q = torch.round(residual).clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT)
+            q = torch.where(coded & (index >= self.spec.skip_index), q, 0.0)
+            box(symbols[:, channels], step.region)[..., coded] = q[..., coded].to(torch.int32)
+            box(indices[:, channels], step.region)[..., coded] = index[..., coded]
+            box(y_int[:, channels], step.region)[..., coded] = (q * MEAN_STEPS + mean)[..., coded]
+        return Latents(z_hat.to(torch.int32), symbols, indices, y_int, mu_hyper)
+
+    @torch.no_grad()
+    def reconstruct(self, latents: Latents, prompts: TaskPrompts | None = None) -> Tensor:
+        """ĥ [B, F, H/4, W/4] of coded latents."""
+        return self.synthesis(latents.y_int, latents.mu_hyper, prompts)
+
+
+def _embed(part: Tensor, step: Step, like: Tensor) -> Tensor:
+    """Place a step's box in an otherwise zero [B, M, h, w] tensor (differentiable, out of place)."""
+    whole = torch.zeros_like(like)
+    box(whole[:, slice(*step.channels)], step.region).add_(part)
+    return whole

@@ -1,0 +1,27 @@
+"""Errors of the model package.
+
+    ModelError
+    ├── SpecError          a specification that no model can be built from
+    ├── CheckpointError    a checkpoint that does not fit, is incomplete or was altered
+    └── WeightsError       a teacher's weights that are missing, altered or of another network
+
+``ptp_export`` turns them into :class:`ptp_runtime.errors.CheckpointError`; this package knows no other of ours.
+"""
+
+from __future__ import annotations
+
+
+class ModelError(ValueError):
+    """Root: one sentence with what was expected, what came and what to do."""
+
+
+class SpecError(ModelError):
+    """A specification that no model can be built from."""
+
+
+class CheckpointError(ModelError):
+    """A checkpoint that does not fit the specification, is incomplete or was altered."""
+
+
+class WeightsError(ModelError):
+    """A teacher's weights that are missing, altered or of another network."""

@@ -1,0 +1,1 @@
+"""Building blocks shared by the transforms: convolutions, residual units, window attention, Swin blocks."""
