@@ -15,7 +15,7 @@ from ptp_model.training.photos.prepare import prepare
 
 @click.command()
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder for the photographs.")
-@click.option("--debs", type=click.Path(path_type=Path), help="Folder that keeps the downloaded packages (about 315 MB).")
+@click.option("--debs", type=click.Path(path_type=Path), help="Folder that keeps the packages (about 305 MB).")
 @click.option("--long-side", type=click.IntRange(min=64), default=1024, show_default=True, help="Largest side, pixels.")
 def main(output: Path, debs: Path | None, long_side: int) -> None:
     """Download the pinned Debian packages, take the listed photographs out of them and scale them down.

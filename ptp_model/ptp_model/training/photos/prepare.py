@@ -51,7 +51,7 @@ def prepare(
     entries = []
     for source, content in _pictures(selection, unpacked):
         if hashlib.sha256(content).hexdigest() != source.sha256:
-            raise PhotoError(f"{source.name}: other bytes than the selection pins; check the version of {source.package}")
+            raise PhotoError(f"{source.name}: not the bytes that the selection pins; check {source.package}'s version")
         jpeg, width, height = _scaled_jpeg(content, long_side)
         name = f"{source.name}.jpg"
         _write(output / name, jpeg)

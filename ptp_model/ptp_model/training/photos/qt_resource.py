@@ -1,9 +1,9 @@
 """Read the files inside a Qt resource collection (``.rcc``), the container that GCompris keeps its pictures in.
 
-Layout (Qt's ``qresource.cpp``, big-endian): the magic ``qres``, then 32-bit version, tree offset, data offset, names offset
-and, from version 3, flags. The tree is an array of nodes: name offset u32, node flags u16, then for a folder child count
-u32 and first child u32, for a file territory u16, language u16 and data offset u32; from version 2 a node ends with a
-64-bit time. A name is u16 length, u32 hash, UTF-16 text. A file's data is u32 length and its bytes.
+Layout (Qt's ``qresource.cpp``, big-endian): the magic ``qres``, then 32-bit version, tree offset, data offset, names
+offset and, from version 3, flags. The tree is an array of nodes: name offset u32, node flags u16, then for a folder
+child count u32 and first child u32, for a file territory u16, language u16 and data offset u32; from version 2 a node
+ends with a 64-bit time. A name is u16 length, u32 hash, UTF-16 text. A file's data is u32 length and its bytes.
 """
 
 from __future__ import annotations
