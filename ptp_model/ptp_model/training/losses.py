@@ -1,0 +1,119 @@
+"""The losses of both training stages, each under the number it has in the paper (Shen & Liu, section 3.4).
+
+Deviations, all on purpose:
+
+* Equation (1) and (2), L_R: the paper's sentence names one latent; here R counts the bits of ŷ *and* ẑ.
+* Stage 1 adds α·MSE of the normalised feature to the paper's rate and image error: a small p_gs alone would otherwise
+  have to turn image features into the teacher's. α = 0 is the paper.
+* Equation (3): h and ĥ are divided by the teacher's per-channel standard deviation, so that one weight serves all
+  teachers.
+* Equations (5), (7): RetinaNet scores are sigmoids, so the Kullback-Leibler divergence and cross-entropy take their
+  Bernoulli form.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+#: Label of pixels that count for nothing (VOC's "void").
+IGNORE = 255
+
+
+def rate_bpp(y_bits: Tensor, z_bits: Tensor, pixels: int) -> Tensor:
+    """L_R: estimated bits of ŷ and ẑ per image pixel."""
+    return (y_bits + z_bits) / pixels
+
+
+def image_mse_255(x: Tensor, x_hat: Tensor) -> Tensor:
+    """255²·MSE between images in 0..1 (stage 1)."""
+    return 255.0**2 * functional.mse_loss(x_hat, x)
+
+
+def feature_mse(h: Tensor, h_hat: Tensor, std: Tensor) -> Tensor:
+    """L_MSE, equation (3), with both features divided by ``std`` [1, F, 1, 1]."""
+    return functional.mse_loss(h_hat / std, h / std)
+
+
+def kl_segmentation(teacher: Tensor, student: Tensor) -> Tensor:
+    """L_KL-seg, equation (4): KL(teacher ‖ student) of the class distributions, averaged over pixels.
+
+    Args:
+        teacher, student: logits [B, C, H, W].
+    """
+    log_t, log_s = teacher.log_softmax(1), student.log_softmax(1)
+    return (log_t.exp() * (log_t - log_s)).sum(1).mean()
+
+
+def pixel_cross_entropy(student: Tensor, labels: Tensor) -> Tensor:
+    """L_PCE, equation (6): cross-entropy averaged over labelled pixels; 0 when none is.
+
+    Args:
+        student: logits [B, C, H, W].
+        labels: int64 [B, H, W], 255 = ignore.
+    """
+    total = functional.cross_entropy(student, labels, ignore_index=IGNORE, reduction="sum")
+    return total / (labels != IGNORE).sum().clamp_min(1)
+
+
+def kl_detection(teacher: Tensor, student: Tensor, positives: Tensor) -> Tensor:
+    """L_KL-obj, equation (5), Bernoulli form: summed over classes and matched anchors, divided by N_b.
+
+    Args:
+        teacher, student: logits [B, A, K].
+        positives: bool [B, A], anchors matched to a box with IoU > 0.5.
+    """
+    t, s = teacher[positives], student[positives]
+    p = t.sigmoid()
+    kl = p * (functional.logsigmoid(t) - functional.logsigmoid(s))
+    kl = kl + (1 - p) * (functional.logsigmoid(-t) - functional.logsigmoid(-s))
+    return kl.sum() / _count(positives)
+
+
+def box_cross_entropy(student: Tensor, labels: Tensor, positives: Tensor) -> Tensor:
+    """L_BCE, equation (7), Bernoulli form: summed over classes and matched anchors, divided by N_b.
+
+    Args:
+        student: logits [B, A, K].
+        labels: int64 [B, A], class of the matched box (anything where unmatched).
+        positives: bool [B, A].
+    """
+    target = functional.one_hot(labels[positives], student.shape[-1]).to(student.dtype)
+    return functional.binary_cross_entropy_with_logits(student[positives], target, reduction="sum") / _count(positives)
+
+
+def box_regression(deltas: Tensor, targets: Tensor, positives: Tensor) -> Tensor:
+    """L_b / N_b, equation (8): squared error of RetinaNet's box deltas [B, A, 4] over matched anchors."""
+    return (deltas - targets)[positives].square().sum() / _count(positives)
+
+
+def _count(positives: Tensor) -> Tensor:
+    """N_b = max(1, matched anchors)."""
+    return positives.sum().clamp_min(1)
+
+
+def stage1_loss(bpp: Tensor, image_error: Tensor, feature_error: Tensor, lam: float, alpha: float) -> Tensor:
+    """bpp + λ·255²·MSE(x, x̂) + α·MSE(h/s, ĥ/s)."""
+    return bpp + lam * image_error + alpha * feature_error
+
+
+def segmentation_loss(bpp: Tensor, feature_error: Tensor, kl: Tensor, cross_entropy: Tensor, lam: float) -> Tensor:
+    """L_seg, equation (1)."""
+    return lam * bpp + feature_error + kl + cross_entropy
+
+
+def detection_loss(
+    bpp: Tensor, feature_error: Tensor, kl: Tensor, cross_entropy: Tensor, regression: Tensor, lam: float
+) -> Tensor:
+    """L_obj, equation (2); ``regression`` is L_b / N_b."""
+    return lam * bpp + feature_error + kl + cross_entropy + regression
+
+
+def normalised_feature_error(h: Tensor, h_hat: Tensor) -> Tensor:
+    """‖h - ĥ‖² / ‖h - mean(h)‖² of one image, the mean taken per channel. 0 is perfect, 1 is the mean.
+
+    Args:
+        h, h_hat: [1, F, H, W].
+    """
+    return (h - h_hat).square().sum() / (h - h.mean((2, 3), keepdim=True)).square().sum().clamp_min(torch.finfo(h.dtype).tiny)
