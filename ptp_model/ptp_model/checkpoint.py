@@ -1,0 +1,203 @@
+"""Checkpoints: a folder of safetensors with a ``checkpoint.json`` that says what they are.
+
+    checkpoint.json          format, version, spec, files with their SHA-256, how it was trained
+    codec.safetensors        Part 1 without prompts, float32
+    task.<name>.safetensors  ``prompts.*`` float32, ``head.*`` the part of the teacher no installed package carries
+
+Nothing is unpickled; names, shapes and digests must fit exactly. A task can be added or replaced without touching the
+codec, which is how prompts are meant to be used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+from torch import Tensor
+
+from ptp_model import teachers
+from ptp_model.codec import FeatureCodec
+from ptp_model.errors import CheckpointError, SpecError, WeightsError
+from ptp_model.prompts import TaskPrompts
+from ptp_model.spec import TASK_IDS, ModelSpec
+from ptp_model.teachers.weights import load_strictly
+
+FORMAT = "ptp-checkpoint"
+VERSION = 1
+MANIFEST = "checkpoint.json"
+#: The trained tiny checkpoint that is part of the package.
+DEMO = Path(__file__).with_name("demo")
+
+# compressai's bottleneck keeps tables of its own coder in the state; ours are made from the prior at export.
+_CODER_BUFFERS = tuple(f"entropy_bottleneck.{name}" for name in ("_offset", "_quantized_cdf", "_cdf_length"))
+
+
+@dataclass(frozen=True)
+class TaskModel:
+    """What makes the universal codec a task's: its prompts, and the teacher whose tail runs on the decoded feature."""
+
+    prompts: TaskPrompts
+    teacher: teachers.Teacher
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded checkpoint, all modules in evaluation mode.
+
+    Attributes:
+        digest: SHA-256 over the digests of all files, hexadecimal: the checkpoint's identity.
+        provenance: how it was trained, as written by the trainer.
+    """
+
+    spec: ModelSpec
+    codec: FeatureCodec
+    tasks: Mapping[str, TaskModel] = field(default_factory=dict)
+    digest: str = ""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+def load(path: str | Path) -> Checkpoint:
+    """Load a checkpoint.
+
+    Args:
+        path: its folder, its ``checkpoint.json``, or ``"demo"`` for the one in the package.
+
+    Raises:
+        CheckpointError: not a checkpoint, of another version, altered, incomplete, or not of its own spec.
+    """
+    folder = DEMO if str(path) == "demo" else Path(path)
+    folder = folder.parent if folder.name == MANIFEST else folder
+    manifest = _read_manifest(folder)
+    try:
+        spec = ModelSpec.from_dict(manifest["spec"])
+        codec = FeatureCodec(spec)
+        load_strictly("codec", codec, _with_coder_buffers(codec, _read(folder, manifest["codec"])))
+        tasks = {name: _load_task(spec, name, _read(folder, entry)) for name, entry in manifest["tasks"].items()}
+    except (SpecError, WeightsError) as error:
+        raise CheckpointError(f"{folder}: {error}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{folder / MANIFEST}: missing or mistyped field: {error}; written by another program?") from error
+    codec.eval().requires_grad_(False)
+    return Checkpoint(spec, codec, tasks, _digest(manifest), manifest.get("provenance", {}))
+
+
+def save(
+    folder: Path,
+    codec: FeatureCodec,
+    tasks: Mapping[str, TaskModel],
+    provenance: Mapping[str, Any],
+) -> str:
+    """Write a checkpoint folder; each file beside and renamed, ``checkpoint.json`` last.
+
+    Returns:
+        The checkpoint's digest.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: value for name, value in codec.state_dict().items() if name not in _CODER_BUFFERS}
+    manifest: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "spec": codec.spec.to_dict(),
+        "codec": _write(folder, "codec.safetensors", state),
+        "tasks": {},
+        "provenance": dict(provenance),
+    }
+    for name, task in tasks.items():
+        state = {f"prompts.{key}": value for key, value in task.prompts.state_dict().items()}
+        state |= {f"head.{key}": value for key, value in task.teacher.head_state().items()}
+        manifest["tasks"][name] = _write(folder, f"task.{name}.safetensors", state)
+    _write_beside(folder / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+    return _digest(manifest)
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"no checkpoint at {folder}: expected a folder with {MANIFEST}; got nothing of that name; "
+            "give the folder that the training wrote, or 'demo'"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is not readable JSON ({error}); expected what the training wrote") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: expected format {FORMAT!r}; this JSON is something else")
+    if manifest.get("version") != VERSION:
+        raise CheckpointError(
+            f"{path}: expected version {VERSION}, got {manifest.get('version')!r}; use the release that wrote it"
+        )
+    return manifest
+
+
+def _read(folder: Path, entry: Mapping[str, str]) -> dict[str, Tensor]:
+    name, digest = entry["file"], entry["sha256"]
+    if Path(name).name != name:
+        raise CheckpointError(f"{folder / MANIFEST}: file {name!r} lies outside the checkpoint's folder")
+    try:
+        data = (folder / name).read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{folder}: {name} is missing or unreadable; copy the whole folder again") from error
+    got = hashlib.sha256(data).hexdigest()
+    if got != digest:
+        raise CheckpointError(f"{folder}: {name} was altered: expected SHA-256 {digest[:16]}…, got {got[:16]}…; copy it again")
+    try:
+        return load_safetensors(data)
+    except safetensors.SafetensorError as error:
+        raise CheckpointError(f"{folder}: {name} is not a safetensors file: {error}") from error
+
+
+def _load_task(spec: ModelSpec, name: str, state: Mapping[str, Tensor]) -> TaskModel:
+    if name not in TASK_IDS:
+        raise CheckpointError(f"unknown task {name!r}; expected one of {', '.join(TASK_IDS)}")
+    prompts = TaskPrompts(spec)
+    load_strictly(f"prompts of {name}", prompts, _part(state, "prompts."))
+    teacher = teachers.build(spec.teacher, name)
+    teacher.load_head_state(_part(state, "head."))
+    prompts.eval().requires_grad_(False)
+    return TaskModel(prompts, teacher)
+
+
+def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
+def _with_coder_buffers(codec: FeatureCodec, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    own = codec.state_dict()
+    return state | {name: own[name] for name in _CODER_BUFFERS if name in own}
+
+
+def _write(folder: Path, name: str, state: Mapping[str, Tensor]) -> dict[str, str]:
+    data = save_safetensors({key: value.detach().contiguous().cpu() for key, value in state.items()})
+    _write_beside(folder / name, data)
+    return {"file": name, "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def _write_beside(path: Path, data: bytes) -> None:
+    beside = path.with_name(path.name + ".part")
+    with beside.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+
+
+def _digest(manifest: Mapping[str, Any]) -> str:
+    whole = {"spec": manifest["spec"], "codec": manifest["codec"], "tasks": manifest["tasks"]}
+    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
+
+
+def averaged_state(folder: Path) -> dict[str, Tensor]:
+    """Averaged weights of a training run's folder, by parameter name (to look at a run before it ends)."""
+    with safetensors.safe_open(folder / "state.safetensors", framework="pt") as file:
+        names = [name for name in file.keys() if name.startswith("average/")]  # noqa: SIM118
+        return {name.removeprefix("average/"): torch.clone(file.get_tensor(name)) for name in names}
