@@ -1,0 +1,7 @@
+"""The one error of this package; ``ptp_export`` turns it into its own."""
+
+from __future__ import annotations
+
+
+class CalibrationError(ValueError):
+    """A photo set or a measurement that cannot be used: one sentence with expected, got and what to do."""

@@ -1,0 +1,127 @@
+"""The range and the size of every floating-point tensor of an ONNX graph, measured on real inputs.
+
+The reductions run inside the graph, so that a measurement needs no more memory than an inference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from ptp_calibration.errors import CalibrationError
+
+_SUFFIXES = ("/minimum", "/maximum", "/shape")
+
+
+@dataclass(frozen=True)
+class TensorRange:
+    """What one tensor did over all samples.
+
+    Attributes:
+        minimum, maximum: smallest and largest value.
+        shape: of the sample with the most elements.
+    """
+
+    minimum: float
+    maximum: float
+    shape: tuple[int, ...]
+
+    @property
+    def magnitude(self) -> float:
+        """Largest absolute value."""
+        return max(abs(self.minimum), abs(self.maximum))
+
+    def merged(self, other: TensorRange) -> TensorRange:
+        """Both measurements as one."""
+        larger = self if np.prod(self.shape) >= np.prod(other.shape) else other
+        return TensorRange(min(self.minimum, other.minimum), max(self.maximum, other.maximum), larger.shape)
+
+
+@dataclass(frozen=True)
+class Ranges(Mapping[str, TensorRange]):
+    """Tensor name → range, and how many samples were measured."""
+
+    tensors: Mapping[str, TensorRange]
+    samples: int
+
+    def __getitem__(self, name: str) -> TensorRange:
+        return self.tensors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tensors)
+
+    def __len__(self) -> int:
+        return len(self.tensors)
+
+
+def measure_ranges(
+    model: onnx.ModelProto, samples: Iterable[Mapping[str, NDArray[np.generic]]], threads: int = 0
+) -> Ranges:
+    """Run the graph on every sample and keep each float tensor's extremes.
+
+    Args:
+        model: FP32 graph; not changed.
+        samples: one mapping of input name → array each; real data, never random tensors.
+        threads: of ONNX Runtime; 0 lets it choose.
+
+    Returns:
+        Ranges of all float32 inputs and inner tensors (weights are constants: read them).
+
+    Raises:
+        CalibrationError: no sample, a sample the graph does not take, or a tensor that is not finite.
+    """
+    names, augmented = _with_reductions(model)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(augmented.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    wanted = [name + suffix for name in names for suffix in _SUFFIXES]
+    found: dict[str, TensorRange] = {}
+    count = 0
+    for sample in samples:
+        count += 1
+        try:
+            results = session.run(wanted, dict(sample))
+        except (onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument, ValueError) as error:
+            raise CalibrationError(f"sample {count} does not fit the graph: {str(error).splitlines()[0]}") from error
+        for position, name in enumerate(names):
+            low, high, shape = results[3 * position : 3 * position + 3]
+            if not (np.isfinite(low) and np.isfinite(high)):
+                raise CalibrationError(f"the tensor {name} is not finite on sample {count}; the model is damaged")
+            seen = TensorRange(float(low), float(high), tuple(int(n) for n in shape))
+            found[name] = found[name].merged(seen) if name in found else seen
+    if not count:
+        raise CalibrationError("no sample was given; expected at least one real photo")
+    return Ranges(found, count)
+
+
+def _with_reductions(model: onnx.ModelProto) -> tuple[list[str], onnx.ModelProto]:
+    """Names of the float32 tensors, and a copy of the model that outputs their minimum, maximum and shape."""
+    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True)
+    weights = {initializer.name for initializer in model.graph.initializer}
+    values = (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output)
+    names = [
+        value.name
+        for value in values
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT and value.name not in weights
+    ]
+    names = list(dict.fromkeys(names))
+    augmented = onnx.ModelProto()
+    augmented.CopyFrom(model)
+    del augmented.graph.output[:]
+    for name in names:
+        for operator, suffix, dtype, shape in (
+            ("ReduceMin", "/minimum", TensorProto.FLOAT, []),
+            ("ReduceMax", "/maximum", TensorProto.FLOAT, []),
+            ("Shape", "/shape", TensorProto.INT64, [None]),
+        ):
+            attributes = {} if operator == "Shape" else {"keepdims": 0}
+            augmented.graph.node.append(helper.make_node(operator, [name], [name + suffix], **attributes))
+            augmented.graph.output.append(helper.make_tensor_value_info(name + suffix, dtype, shape))
+    return names, augmented
