@@ -69,7 +69,9 @@ class PhotoSet:
                 raise CalibrationError(f"two photos are called {path.name}; expected different names in one set")
             photos[path.name] = Photo(path.name, path, hashlib.sha256(_read(path)).hexdigest())
         if not photos:
-            raise CalibrationError(f"no photo in the set ({provenance}); expected at least one of {', '.join(SUFFIXES)}")
+            raise CalibrationError(
+                f"no photo in the set ({provenance}); expected at least one of {', '.join(SUFFIXES)}"
+            )
         return cls(provenance, tuple(photos.values()))
 
     @classmethod

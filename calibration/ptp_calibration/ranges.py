@@ -121,7 +121,9 @@ def _with_reductions(model: onnx.ModelProto) -> tuple[list[str], onnx.ModelProto
             ("ReduceMax", "/maximum", TensorProto.FLOAT, []),
             ("Shape", "/shape", TensorProto.INT64, [None]),
         ):
-            attributes = {} if operator == "Shape" else {"keepdims": 0}
-            augmented.graph.node.append(helper.make_node(operator, [name], [name + suffix], **attributes))
+            node = helper.make_node(operator, [name], [name + suffix])
+            if operator != "Shape":
+                node.attribute.append(helper.make_attribute("keepdims", 0))
+            augmented.graph.node.append(node)
             augmented.graph.output.append(helper.make_tensor_value_info(name + suffix, dtype, shape))
     return names, augmented

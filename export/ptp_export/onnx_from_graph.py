@@ -14,7 +14,6 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from onnx import helper
-from ptp_runtime.errors import ExportError
 from torch import Tensor
 from torch.export import Dim
 
@@ -26,6 +25,7 @@ from ptp_export.onnx_passes.graph_pass import producers
 from ptp_export.onnx_passes.strip_metadata import StripMetadata
 from ptp_export.onnx_passes.write_initializers import WriteInitializers
 from ptp_export.sizes import MAX_SIDE, Size
+from ptp_runtime.errors import ExportError
 
 #: Highest opset whose every operator TensorRT-RTX 1.7 parses; 23's Attention is not among them.
 OPSET = 20

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import copy
 
-from ptp_model.codec import FeatureCodec
-from ptp_model.prompts import TaskPrompts
-from ptp_model.teachers import Teacher
-
 from ptp_export.graphs.analysis import analysis_graph
 from ptp_export.graphs.gdn import fold_gdn
 from ptp_export.graphs.head import head_graph
@@ -15,6 +11,9 @@ from ptp_export.graphs.hyper import hyper_graph
 from ptp_export.graphs.interface import Graph
 from ptp_export.graphs.step import step_graph
 from ptp_export.graphs.synthesis import synthesis_graph
+from ptp_model.codec import FeatureCodec
+from ptp_model.prompts import TaskPrompts
+from ptp_model.teachers import Teacher
 
 
 def graphs_from_model(

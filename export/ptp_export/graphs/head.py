@@ -1,12 +1,12 @@
-"""``head``: cropped feature h → the task's raw outputs. Post-processing (resize, argmax, anchors, NMS) is the runtime's."""
+"""``head``: cropped feature h → the task's raw outputs. Resize, argmax, anchors and NMS are the runtime's."""
 
 from __future__ import annotations
 
-from ptp_model.codec import FeatureCodec
-from ptp_model.teachers import Teacher
 from torch import Tensor, nn
 
 from ptp_export.graphs.interface import Graph, TensorSpec
+from ptp_model.codec import FeatureCodec
+from ptp_model.teachers import Teacher
 
 
 class TaskHead(nn.Module):

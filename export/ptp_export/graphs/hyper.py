@@ -1,12 +1,12 @@
-"""``hyper``: decoded hyper-latent → hyper parameters, with the task's p_hμ and p_hσ inside. Part of the entropy path."""
+"""``hyper`` (entropy path): decoded hyper-latent → hyper parameters, with the task's p_hμ and p_hσ inside."""
 
 from __future__ import annotations
 
-from ptp_model.codec import FeatureCodec
-from ptp_model.prompts import TaskPrompts
 from torch import Tensor, nn
 
 from ptp_export.graphs.interface import Graph, TensorSpec
+from ptp_model.codec import FeatureCodec
+from ptp_model.prompts import TaskPrompts
 
 
 class Hyper(nn.Module):

@@ -1,8 +1,8 @@
 """What a graph looks like from outside: names, dtypes and shapes of its tensors.
 
-Shapes are written in four symbols: ``h`` and ``w``, the rows and columns of 64×64 blocks of the padded photo, and ``h4``
-and ``w4``, the rows and columns of the cropped feature. ``"16*h"`` is sixteen times ``h``; any other word is a size that
-follows from the inputs and is not named further.
+Shapes are written in four symbols: ``h`` and ``w``, the rows and columns of 64×64 blocks of the padded photo, and
+``h4`` and ``w4``, the rows and columns of the cropped feature. ``"16*h"`` is sixteen times ``h``; any other word is a
+size that follows from the inputs and is not named further.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""``step_00`` …: hyper parameters and decoded latents → scale indices and means of one coding step. No prompts inside."""
+"""``step_00`` … (entropy path): hyper parameters and decoded latents → scale indices and means of one coding step."""
 
 from __future__ import annotations
 
-from ptp_model.codec import FeatureCodec
-from ptp_model.context.schedule import QUADRANTS
 from torch import Tensor, nn
 
 from ptp_export.graphs.interface import Graph, TensorSpec
+from ptp_model.codec import FeatureCodec
+from ptp_model.context.schedule import QUADRANTS
 
 
 class ContextStep(nn.Module):
@@ -26,7 +26,7 @@ class ContextStep(nn.Module):
 
 
 def step_graph(codec: FeatureCodec, k: int) -> Graph:
-    """The graph of step ``k`` of the schedule. It declares all three inputs; the export drops those it does not read."""
+    """The graph of step ``k`` of the schedule, with all possible inputs; the export drops those it does not read."""
     spec, step = codec.spec, codec.context.schedule[k]
     channels = step.channels[1] - step.channels[0]
     factor = 2 if step.region in QUADRANTS else 4

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ptp_model.codec import FeatureCodec
-from ptp_model.prompts import TaskPrompts
 from torch import Tensor, nn
 
 from ptp_export.graphs.interface import Graph, TensorSpec
+from ptp_model.codec import FeatureCodec
+from ptp_model.prompts import TaskPrompts
 
 
 class Synthesis(nn.Module):

@@ -10,8 +10,8 @@ from ptp_export.onnx_passes.graph_pass import GraphPass, consumers
 class DropUnusedInputs(GraphPass):
     """An input that no node reads goes; one that is read only for its shape hands that over to an equal-shaped input.
 
-    A coding step is traced with all its possible inputs; the first steps read fewer. Engines warn about an input that is
-    used at build time only, and the runtime would copy it for nothing.
+    A coding step is traced with all its possible inputs; the first steps read fewer. Engines warn about an input that
+    is used at build time only, and the runtime would copy it for nothing.
     """
 
     def edit(self, model: onnx.ModelProto) -> None:
@@ -38,5 +38,5 @@ class DropUnusedInputs(GraphPass):
         for other in graph.input:
             same = other.type.tensor_type.shape == value.type.tensor_type.shape
             if other.name != value.name and same and any(n.op_type != "Shape" for n in readers.get(other.name, [])):
-                return other.name
+                return str(other.name)
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
@@ -50,7 +51,7 @@ class FoldConstants(GraphPass):
 
 def _evaluate(
     node: onnx.NodeProto, names: list[str], values: dict[str, onnx.TensorProto], opsets: dict[str, int]
-) -> list[np.ndarray]:
+) -> list[NDArray[np.generic]]:
     """The node's outputs, computed by onnx's own reference implementation."""
     evaluator = ReferenceEvaluator(node, opsets=opsets)
     feeds = {name: numpy_helper.to_array(values[name]) for name in dict.fromkeys(names)}

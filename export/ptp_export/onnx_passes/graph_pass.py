@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 
 import onnx
+
 from ptp_runtime.errors import ExportError
 
 

@@ -38,7 +38,9 @@ class StripMetadata(GraphPass):
     def requires(self, model: onnx.ModelProto) -> None:
         called = {node.op_type for node in model.graph.node} & {function.name for function in model.functions}
         if called:
-            raise self.violated("the model calls local functions", expected="plain operators", got=", ".join(sorted(called)))
+            raise self.violated(
+                "the model calls local functions", expected="plain operators", got=", ".join(sorted(called))
+            )
 
     def ensures(self, before: onnx.ModelProto, after: onnx.ModelProto) -> None:
         for value in (*after.graph.input, *after.graph.output):

@@ -50,5 +50,7 @@ class WriteInitializers(GraphPass):
     def ensures(self, before: onnx.ModelProto, after: onnx.ModelProto) -> None:
         for initializer in after.graph.initializer:
             expected = self._values.get(initializer.name)
-            if expected is not None and not np.array_equal(numpy_helper.to_array(initializer), expected, equal_nan=True):
+            if expected is not None and not np.array_equal(
+                numpy_helper.to_array(initializer), expected, equal_nan=True
+            ):
                 raise self.violated(f"the initializer {initializer.name!r} did not take its value")
