@@ -17,6 +17,8 @@ from typing import Literal
 
 from ptp_runtime.errors import AlteredFileError, MissingFileError
 
+__all__ = ["Group", "Photo", "demo_photo", "photos"]
+
 Group = Literal["calibration", "parity"]
 
 _FOLDER = Path(str(resources.files("ptp_export.photos")))
