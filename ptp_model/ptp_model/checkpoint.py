@@ -85,7 +85,9 @@ def load(path: str | Path) -> Checkpoint:
     except (SpecError, WeightsError) as error:
         raise CheckpointError(f"{folder}: {error}") from error
     except (KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{folder / MANIFEST}: missing or mistyped field: {error}; written by another program?") from error
+        raise CheckpointError(
+            f"{folder / MANIFEST}: missing or mistyped field: {error}; written by another program?"
+        ) from error
     codec.eval().requires_grad_(False)
     return Checkpoint(spec, codec, tasks, _digest(manifest), manifest.get("provenance", {}))
 
@@ -149,7 +151,9 @@ def _read(folder: Path, entry: Mapping[str, str]) -> dict[str, Tensor]:
         raise CheckpointError(f"{folder}: {name} is missing or unreadable; copy the whole folder again") from error
     got = hashlib.sha256(data).hexdigest()
     if got != digest:
-        raise CheckpointError(f"{folder}: {name} was altered: expected SHA-256 {digest[:16]}…, got {got[:16]}…; copy it again")
+        raise CheckpointError(
+            f"{folder}: {name} was altered: expected SHA-256 {digest[:16]}…, got {got[:16]}…; copy it again"
+        )
     try:
         return load_safetensors(data)
     except safetensors.SafetensorError as error:

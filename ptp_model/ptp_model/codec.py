@@ -116,7 +116,8 @@ class FeatureCodec(nn.Module):
         feature = self.g_s(y)
         if prompts is not None:
             feature = feature + prompts.p_gs(y)
-        return feature * self.feature_std + self.feature_mean
+        decoded: Tensor = feature * self.feature_std + self.feature_mean
+        return decoded
 
     def extractor(self, feature: Tensor) -> Tensor:
         """ĥ [B, F, h, w] → image [B, 3, 4h, 4w], RGB around 0..1."""
@@ -140,7 +141,7 @@ class FeatureCodec(nn.Module):
             index, mean = self.context.step(k, mu_hyper, scale_hyper, y_int)
             mean = ste_round(bound(mean, -MEAN_LIMIT, MEAN_LIMIT))
             residual = box(y[:, slice(*step.channels)], step.region) - mean / MEAN_STEPS
-            coded = coded_positions(step.region, *residual.shape[2:], device=y.device)
+            coded = coded_positions(step.region, residual)
             noisy = residual + torch.empty_like(residual).uniform_(-0.5, 0.5)
             y_bits = y_bits + (gaussian_bits(noisy, index) * coded).sum()
             decoded = (ste_round(residual) * MEAN_STEPS + mean) * coded
@@ -161,7 +162,7 @@ class FeatureCodec(nn.Module):
         for k, step in enumerate(self.context.schedule):
             index, mean = self.context.step_integer(k, mu_hyper, scale_hyper, y_int)
             channels = slice(*step.channels)
-            coded = coded_positions(step.region, *index.shape[2:], device=y.device)
+            coded = coded_positions(step.region, index)
             residual = box(y[:, channels], step.region) - mean.to(y.dtype) / MEAN_STEPS
             q = torch.round(residual).clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT)
             q = torch.where(coded & (index >= self.spec.skip_index), q, 0.0)

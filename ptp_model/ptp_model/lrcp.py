@@ -24,9 +24,7 @@ class LatentResidualPrediction(nn.Module):
         self.context = conv(spec.M, lrcp.width, 1)
         self.groups = nn.ModuleList(
             nn.ModuleList(
-                SwinBlock(
-                    lrcp.width, AttentionSpec(lrcp.heads, lrcp.window, (i % 2) * (lrcp.window // 2)), cross=True
-                )
+                SwinBlock(lrcp.width, AttentionSpec(lrcp.heads, lrcp.window, (i % 2) * (lrcp.window // 2)), cross=True)
                 for i in range(depth)
             )
             for depth in lrcp.depths

@@ -43,7 +43,7 @@ class _Bound(torch.autograd.Function):
         return x.clamp(low, high)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (x,) = ctx.saved_tensors
         passes = ((x >= ctx.low) | (grad < 0)) & ((x <= ctx.high) | (grad > 0))
         return grad * passes, None, None
@@ -51,7 +51,7 @@ class _Bound(torch.autograd.Function):
 
 def bound(x: Tensor, low: float, high: float) -> Tensor:
     """Clamp for training (see :class:`_Bound`)."""
-    out: Tensor = _Bound.apply(x, low, high)
+    out: Tensor = _Bound.apply(x, low, high)  # type: ignore[no-untyped-call]
     return out
 
 

@@ -146,7 +146,9 @@ class ModelSpec:
         if unknown := sorted(set(data) - known):
             raise SpecError(f"unknown fields in the spec: {', '.join(unknown)}; written by a newer version?")
         try:
-            values = {key: nested[key](**_tuples(value)) if key in nested else _tuple(value) for key, value in data.items()}
+            values = {
+                key: nested[key](**_tuples(value)) if key in nested else _tuple(value) for key, value in data.items()
+            }
             return cls(**values)
         except TypeError as error:
             raise SpecError(f"the spec lacks or misnames a field: {error}") from error

@@ -45,12 +45,13 @@ def box(x: Tensor, region: str) -> Tensor:
     return x[..., :half_w] if horizontal == "left" else x[..., half_w:]
 
 
-def coded_positions(region: str, height: int, width: int, device: torch.device | None = None) -> Tensor:
-    """Boolean [height, width] over a region's box: which positions its steps code."""
+def coded_positions(region: str, like: Tensor) -> Tensor:
+    """Which positions of a region's box its steps code: bool [h, w] for a box [..., h, w]."""
+    height, width = like.shape[-2:]
     if region not in ("anchor", "nonanchor"):
-        return torch.ones(height, width, dtype=torch.bool, device=device)
-    rows = torch.arange(height, device=device)[:, None]
-    columns = torch.arange(width, device=device)[None]
+        return torch.ones(height, width, dtype=torch.bool, device=like.device)
+    rows = torch.arange(height, device=like.device)[:, None]
+    columns = torch.arange(width, device=like.device)[None]
     return (rows + columns) % 2 == (0 if region == "anchor" else 1)
 
 

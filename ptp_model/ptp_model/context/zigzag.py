@@ -5,7 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ptp_model.context.schedule import INDEX_GAIN, INDEX_START, MEAN_GAIN, QUADRANTS, ContextModel, Step, box, context_input
+from ptp_model.context.schedule import (
+    INDEX_GAIN,
+    INDEX_START,
+    MEAN_GAIN,
+    QUADRANTS,
+    ContextModel,
+    Step,
+    box,
+    context_input,
+)
 from ptp_model.layers.convolution import conv
 from ptp_model.spec import ModelSpec
 

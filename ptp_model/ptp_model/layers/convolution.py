@@ -12,9 +12,7 @@ def conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
 
 def deconv(inputs: int, outputs: int, kernel: int = 5, stride: int = 2) -> nn.ConvTranspose2d:
     """Transposed convolution: H×W → stride·H × stride·W."""
-    return nn.ConvTranspose2d(
-        inputs, outputs, kernel, stride=stride, padding=kernel // 2, output_padding=stride - 1
-    )
+    return nn.ConvTranspose2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, output_padding=stride - 1)
 
 
 def subpixel(inputs: int, outputs: int, factor: int = 2) -> nn.Sequential:

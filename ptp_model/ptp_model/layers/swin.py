@@ -13,7 +13,7 @@ from ptp_model.spec import AttentionSpec
 class ChannelNorm(nn.LayerNorm):
     """Layer norm over the channels of a [B, C, H, W] tensor."""
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the base class calls it so
         x = input.permute(0, 2, 3, 1)
         x = functional.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
         return x.permute(0, 3, 1, 2)

@@ -9,6 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ptp_model.training.data import Pixels
+
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
@@ -27,7 +29,7 @@ class PhotoCrops:
 
     def __init__(self, folders: list[Path], crop: int, seed: int, exclude: frozenset[str] = frozenset()) -> None:
         self.crop, self.seed = crop, seed
-        self.photos: list[np.ndarray] = []
+        self.photos: list[Pixels] = []
         self.names: list[str] = []
         for path in sorted(p for folder in folders for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES):
             if path.stem in exclude:
@@ -38,7 +40,9 @@ class PhotoCrops:
                 self.photos.append(pixels)
                 self.names.append(path.name)
         if not self.photos:
-            raise FileNotFoundError(f"no photograph with both sides of at least {0.75 * crop:.0f} pixels under {[str(f) for f in folders]}")
+            raise FileNotFoundError(
+                f"no photograph with both sides of at least {0.75 * crop:.0f} pixels under {[str(f) for f in folders]}"
+            )
 
     def batch(self, step: int, size: int) -> Tensor:
         """[size, 3, crop, crop], RGB in 0..1: random photo, scale 0.5..1 (where it fits), position and mirror."""
@@ -46,7 +50,7 @@ class PhotoCrops:
         crops = [self._crop(self.photos[rng.integers(len(self.photos))], rng) for _ in range(size)]
         return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 255
 
-    def _crop(self, photo: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def _crop(self, photo: Pixels, rng: np.random.Generator) -> Pixels:
         height, width = photo.shape[:2]
         side = min(int(self.crop / rng.uniform(0.5, 1.0)), height, width)
         top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)

@@ -116,4 +116,6 @@ def normalised_feature_error(h: Tensor, h_hat: Tensor) -> Tensor:
     Args:
         h, h_hat: [1, F, H, W].
     """
-    return (h - h_hat).square().sum() / (h - h.mean((2, 3), keepdim=True)).square().sum().clamp_min(torch.finfo(h.dtype).tiny)
+    return (h - h_hat).square().sum() / (h - h.mean((2, 3), keepdim=True)).square().sum().clamp_min(
+        torch.finfo(h.dtype).tiny
+    )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ptp_model.codec import FeatureCodec
+from ptp_model.teachers import Teacher
 from ptp_model.training import losses
 from ptp_model.training.crops import PhotoCrops
 from ptp_model.training.loop import LoopConfig, train
@@ -27,6 +28,17 @@ class Stage1Config:
     lam: float = 0.0008
     alpha: float = 2.0
     batch: int = 4
+
+
+class TeacherStem(nn.Module):
+    """The part of a teacher the codec replaces, as a module of its own: image [B, 3, H, W] → h [B, F, H/4, W/4]."""
+
+    def __init__(self, teacher: Teacher) -> None:
+        super().__init__()
+        self.teacher = teacher
+
+    def forward(self, image01: Tensor) -> Tensor:
+        return self.teacher.stem(image01)
 
 
 @torch.no_grad()

@@ -1,0 +1,251 @@
+"""``ptp train``: the two stages of training as commands."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from PIL import Image
+
+from ptp_model import checkpoint, teachers
+from ptp_model.codec import FeatureCodec
+from ptp_model.errors import ModelError
+from ptp_model.prompts import TaskPrompts
+from ptp_model.spec import CONTEXTS, PRESETS, TRANSFORMS, preset
+from ptp_model.training.crops import SUFFIXES, PhotoCrops
+from ptp_model.training.data import Pixels, is_held_out, read_labelled
+from ptp_model.training.loop import LoopConfig
+from ptp_model.training.stage1 import Stage1Config, TeacherStem, train_stage1
+from ptp_model.training.stage2 import MaskedCrops, Stage2Config, train_stage2
+from ptp_runtime.errors import CheckpointError, PtpError
+
+Command = Callable[..., None]
+
+
+def _run_options(function: Command) -> Command:
+    """Options both stages share."""
+    options = [
+        click.option(
+            "--photos",
+            "photos",
+            multiple=True,
+            type=click.Path(exists=True, file_okay=False, path_type=Path),
+            help="Folder of photographs (repeatable); searched recursively.",
+        ),
+        click.option(
+            "--labelled",
+            type=click.Path(exists=True, file_okay=False, path_type=Path),
+            help="Folder with images/, instances.json and masks/; its held-out part is never trained on.",
+        ),
+        click.option("--steps", default=12000, show_default=True, help="Optimiser steps in all."),
+        click.option("--crop", default=192, show_default=True, help="Side of the crops, pixels; a multiple of 64."),
+        click.option("--batch", default=4, show_default=True),
+        click.option("--learning-rate", default=1e-3, show_default=True),
+        click.option("--seed", default=0, show_default=True),
+        click.option("--threads", default=0, help="CPU threads; 0 leaves torch's choice."),
+        click.option(
+            "-o",
+            "--output",
+            required=True,
+            type=click.Path(file_okay=False, path_type=Path),
+            help="Run folder: state, metrics.jsonl and, at the end, checkpoint/. Call again to resume.",
+        ),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@click.group("train")
+def train_command() -> None:
+    """Train the universal codec (stage1), then a task's prompts (stage2).
+
+    \b
+    ptp train stage1 --photos DIR -o runs/codec
+    ptp train stage2 --task seg --checkpoint runs/codec/checkpoint --head seg.safetensors --photos DIR -o runs/seg
+    """
+
+
+@train_command.command("stage1")
+@click.option("--preset", "preset_name", type=click.Choice(sorted(PRESETS)), default="tiny", show_default=True)
+@click.option("--transform", type=click.Choice(TRANSFORMS), default="cnn", show_default=True)
+@click.option("--context", type=click.Choice(CONTEXTS), default="checkerboard", show_default=True)
+@click.option(
+    "--teacher-weights",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="State dict of the teacher, where no package carries it (resnet50).",
+)
+@click.option("--lam", default=Stage1Config.lam, show_default=True, help="λ, weight of 255²·MSE of the image.")
+@click.option(
+    "--alpha", default=Stage1Config.alpha, show_default=True, help="α, weight of the feature error; 0: the paper."
+)
+@_run_options
+def stage1_command(
+    preset_name: str,
+    transform: str,
+    context: str,
+    teacher_weights: Path | None,
+    lam: float,
+    alpha: float,
+    photos: tuple[Path, ...],
+    labelled: Path | None,
+    steps: int,
+    crop: int,
+    batch: int,
+    learning_rate: float,
+    seed: int,
+    threads: int,
+    output: Path,
+) -> None:
+    """Train the universal codec on photographs, without prompts."""
+    with _sentences():
+        _prepare(threads, crop, seed)
+        spec = preset(preset_name, transform=transform, context=context)
+        held_out = _held_out(labelled)
+        crops = PhotoCrops(_folders(photos, labelled), crop, seed + 1, held_out)
+        codec = FeatureCodec(spec)
+        teacher = teachers.build(spec.teacher, "seg", teacher_weights)
+        loop = LoopConfig(steps, learning_rate, seed=seed)
+        train_stage1(codec, TeacherStem(teacher), crops, Stage1Config(lam, alpha, batch), loop, output, _report)
+        provenance = {
+            "stage1": {
+                "steps": steps,
+                "crop": crop,
+                "batch": batch,
+                "lambda": lam,
+                "alpha": alpha,
+                "seed": seed,
+                "photographs": len(crops.photos),
+            },
+            "held_out": sorted(held_out),
+        }
+        digest = checkpoint.save(output / "checkpoint", codec, {}, provenance)
+        click.echo(f"{output / 'checkpoint'}: digest {digest[:16]}")
+
+
+@train_command.command("stage2")
+@click.option("--task", type=click.Choice(["seg", "det"]), required=True)
+@click.option("--checkpoint", "source", default="demo", show_default=True, help="Checkpoint of stage 1.")
+@click.option(
+    "--head",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The teacher's weights: its trained head, or a torchvision state dict.",
+)
+@click.option("--lam", default=Stage2Config.lam, show_default=True, help="λ, weight of the rate.")
+@_run_options
+def stage2_command(
+    task: str,
+    source: str,
+    head: Path | None,
+    lam: float,
+    photos: tuple[Path, ...],
+    labelled: Path | None,
+    steps: int,
+    crop: int,
+    batch: int,
+    learning_rate: float,
+    seed: int,
+    threads: int,
+    output: Path,
+) -> None:
+    """Train the prompts of one task; codec and teacher stay frozen."""
+    with _sentences():
+        _prepare(threads, crop, seed)
+        start = checkpoint.load(source)
+        known = start.tasks.get(task)
+        if head is None and known is None:
+            raise CheckpointError(
+                f"{source} has no teacher for {task}", expected="a trained head", got="none", hint="give --head FILE"
+            )
+        teacher = known.teacher if known and head is None else teachers.build(start.spec.teacher, task, head)
+        held_out = _held_out(labelled) | frozenset(start.provenance.get("held_out", ()))
+        batches = MaskedCrops(*_photos_and_masks(photos, labelled, crop, held_out), side=crop, seed=seed + 1)
+        prompts = TaskPrompts(start.spec)
+        config, loop = Stage2Config(lam, batch), LoopConfig(steps, learning_rate, seed=seed)
+        train_stage2(start.codec, prompts, teacher, batches, config, loop, output, _report)
+        provenance = dict(start.provenance) | {
+            f"stage2.{task}": {
+                "steps": steps,
+                "crop": crop,
+                "batch": batch,
+                "lambda": lam,
+                "seed": seed,
+                "photographs": len(batches.photos),
+            },
+            "held_out": sorted(held_out),
+        }
+        tasks = dict(start.tasks) | {task: checkpoint.TaskModel(prompts, teacher)}
+        digest = checkpoint.save(output / "checkpoint", start.codec, tasks, provenance)
+        click.echo(f"{output / 'checkpoint'}: digest {digest[:16]}")
+
+
+def _prepare(threads: int, crop: int, seed: int) -> None:
+    if crop % 64 or crop <= 0:
+        raise PtpError(f"--crop {crop}", expected="a positive multiple of 64", hint="192 or 256 are usual")
+    if threads:
+        torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+
+
+def _folders(photos: tuple[Path, ...], labelled: Path | None) -> list[Path]:
+    folders = [*photos, *([labelled / "images"] if labelled else [])]
+    if not folders:
+        raise PtpError(
+            "no photographs",
+            expected="--photos DIR or --labelled DIR",
+            hint="python -m ptp_model.training.photos --help says how to fetch some",
+        )
+    return folders
+
+
+def _held_out(labelled: Path | None) -> frozenset[str]:
+    if labelled is None:
+        return frozenset()
+    return frozenset(photo.image_path.stem for photo in read_labelled(labelled) if is_held_out(photo.image_id))
+
+
+def _photos_and_masks(
+    photos: tuple[Path, ...], labelled: Path | None, crop: int, held_out: frozenset[str]
+) -> tuple[list[Pixels], list[Pixels | None]]:
+    images: list[Pixels] = []
+    masks: list[Pixels | None] = []
+    for photo in read_labelled(labelled) if labelled else ():
+        if photo.image_path.stem not in held_out:
+            images.append(photo.image())
+            masks.append(photo.mask() if photo.mask_path else None)
+    for path in sorted(p for folder in photos for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES):
+        with Image.open(path) as image:
+            pixels = np.asarray(image.convert("RGB"))
+        if min(pixels.shape[:2]) >= crop and path.stem not in held_out:
+            images.append(pixels)
+            masks.append(None)
+    if not images:
+        raise PtpError(
+            "no photographs", expected="--photos DIR or --labelled DIR with some", hint="see ptp train --help"
+        )
+    return images, masks
+
+
+def _report(line: Mapping[str, float]) -> None:
+    figures = "  ".join(f"{name} {value:.4g}" for name, value in line.items() if name != "step")
+    click.echo(f"step {int(line['step']):>7}  {figures}")
+
+
+class _sentences:  # noqa: N801 - reads as a statement
+    """Turns what the model package raises into the tree's errors, and errors into one sentence and an exit code."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: Any) -> None:
+        if isinstance(error, PtpError):
+            click.echo(f"error: {error}", err=True)
+            sys.exit(error.exit_code)
+        if isinstance(error, ModelError | FileNotFoundError | FloatingPointError):
+            click.echo(f"error: {error}", err=True)
+            sys.exit(CheckpointError.exit_code)

@@ -1,0 +1,178 @@
+"""Stage 2: the prompts of one task, everything else frozen (section 3.4, equations (1) and (2)).
+
+The student is teacher.tail(ĥ); the teacher's own answer is teacher.tail(h) on the uncompressed photograph. Labels are
+used where a photograph has them; the other terms need none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ptp_model.codec import FeatureCodec
+from ptp_model.errors import ModelError
+from ptp_model.prompts import TaskPrompts
+from ptp_model.teachers import Teacher, upsample_logits
+from ptp_model.teachers.spec import DetectionOutput
+from ptp_model.training import losses
+from ptp_model.training.data import Pixels
+from ptp_model.training.heads.augment import CropConfig, random_crop
+from ptp_model.training.loop import LoopConfig, train
+
+
+@dataclass(frozen=True)
+class Stage2Config:
+    """λ (it weighs the rate in stage 2) and the batch."""
+
+    lam: float = 0.5
+    batch: int = 4
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Photographs with what labels they have.
+
+    Attributes:
+        image: [B, 3, S, S], RGB in 0..1.
+        mask: int64 [B, S, S] of classes, 255 = unlabelled. Segmentation only.
+    """
+
+    image: Tensor
+    mask: Tensor
+
+
+#: (step, batch size) → batch; must depend on these alone, so that a resumed run sees what it would have.
+BatchSource = Callable[[int, int], Batch]
+TaskLoss = Callable[[Tensor, Tensor, Tensor, Tensor, Batch], tuple[Tensor, Mapping[str, Tensor]]]
+
+
+def freeze_all_but(prompts: TaskPrompts, *others: nn.Module) -> None:
+    """Leave only the prompts trainable."""
+    for module in others:
+        module.eval().requires_grad_(False)
+    prompts.train().requires_grad_(True)
+
+
+def train_stage2(
+    codec: FeatureCodec,
+    prompts: TaskPrompts,
+    teacher: Teacher,
+    batches: BatchSource,
+    config: Stage2Config,
+    loop: LoopConfig,
+    folder: Path,
+    report: Callable[[Mapping[str, float]], None] = lambda _: None,
+) -> None:
+    """Train ``prompts`` in place for ``teacher``'s task (seg or det).
+
+    Raises:
+        ModelError: a task without a loss.
+    """
+    if teacher.spec.task not in ("seg", "det"):
+        raise ModelError(f"stage 2 of task {teacher.spec.task!r}: expected seg or det; this task has no loss here")
+    freeze_all_but(prompts, codec, teacher)
+
+    def step(number: int) -> tuple[Tensor, Mapping[str, Tensor]]:
+        batch = batches(number, config.batch)
+        with torch.no_grad():
+            h = teacher.stem(batch.image)
+            theirs = teacher.tail(h)
+        out = codec(batch.image, prompts)
+        ours = teacher.tail(out.feature)
+        bpp = losses.rate_bpp(out.y_bits, out.z_bits, batch.image[:, 0].numel())
+        feature = losses.feature_mse(h, out.feature, codec.feature_std)
+        if isinstance(theirs, tuple) and isinstance(ours, tuple):
+            loss, terms = _detection(theirs, ours, bpp, feature, teacher, config.lam)
+        elif isinstance(theirs, Tensor) and isinstance(ours, Tensor):
+            loss, terms = _segmentation(theirs, ours, bpp, feature, batch, config.lam)
+        else:
+            raise ModelError("the teacher's tail gave other outputs for h than for the decoded feature")
+        return loss, {"bpp": bpp, "feature_mse": feature, **terms}
+
+    train(prompts, step, loop, folder, report)
+    prompts.eval()
+
+
+def _segmentation(
+    theirs: Tensor, ours: Tensor, bpp: Tensor, feature: Tensor, batch: Batch, lam: float
+) -> tuple[Tensor, Mapping[str, Tensor]]:
+    """Equation (1). The KL divergence is taken on the network's own grid: upsampling both adds nothing but time."""
+    kl = losses.kl_segmentation(theirs, ours)
+    size = (batch.mask.shape[1], batch.mask.shape[2])
+    cross_entropy = losses.pixel_cross_entropy(upsample_logits(ours, size), batch.mask)
+    loss = losses.segmentation_loss(bpp, feature, kl, cross_entropy, lam)
+    return loss, {"kl": kl, "cross_entropy": cross_entropy}
+
+
+def _detection(
+    theirs: tuple[Tensor, Tensor],
+    ours: tuple[Tensor, Tensor],
+    bpp: Tensor,
+    feature: Tensor,
+    teacher: Teacher,
+    lam: float,
+) -> tuple[Tensor, Mapping[str, Tensor]]:
+    """Equation (2) with the teacher's own detections as labels: anchors it is sure of, their class and their deltas.
+
+    The teacher's answer stands in for annotated boxes, so that photographs without any can be used; with IoU between an
+    anchor and the teacher's box for it in place of the annotated box.
+    """
+    if not isinstance(teacher.spec.output, DetectionOutput):
+        raise ModelError(f"teacher {teacher.spec.name}: expected a detector")
+    scores, labels = theirs[0].sigmoid().max(2)
+    positives = scores > SURE
+    kl = losses.kl_detection(theirs[0], ours[0], positives)
+    cross_entropy = losses.box_cross_entropy(ours[0], labels, positives)
+    regression = losses.box_regression(ours[1], theirs[1], positives)
+    loss = losses.detection_loss(bpp, feature, kl, cross_entropy, regression, lam)
+    return loss, {"kl": kl, "cross_entropy": cross_entropy, "box_regression": regression}
+
+
+#: An anchor counts as matched when the teacher gives some class at least this score.
+SURE = 0.3
+
+
+class MaskedCrops:
+    """Crops of photographs with their masks, where they have one: a :data:`BatchSource`.
+
+    Args:
+        photos: RGB uint8 [H, W, 3] each.
+        masks: uint8 [H, W] each, 255 = unlabelled; None for a photograph without a mask.
+        side: of the square crops, pixels.
+        labelled_share: part of the crops drawn from photographs that have a mask.
+        seed: of the crops.
+    """
+
+    def __init__(
+        self,
+        photos: list[Pixels],
+        masks: list[Pixels | None],
+        side: int,
+        seed: int,
+        labelled_share: float = 0.7,
+    ) -> None:
+        self.photos, self.masks, self.side, self.seed = photos, masks, side, seed
+        self.labelled = [i for i, mask in enumerate(masks) if mask is not None]
+        self.labelled_share = labelled_share
+
+    def __call__(self, step: int, size: int) -> Batch:
+        rng = np.random.default_rng((self.seed, step))
+        config = CropConfig(side_px=self.side, short_side_px=(int(self.side * 1.05), self.side * 3))
+        images, masks = [], []
+        for _ in range(size):
+            labelled = self.labelled and rng.random() < self.labelled_share
+            i = int(rng.choice(self.labelled)) if labelled else int(rng.integers(len(self.photos)))
+            photo, mask = self.photos[i], self.masks[i]
+            unlabelled = np.full(photo.shape[:2], losses.IGNORE, np.uint8)
+            image, labels = random_crop(photo, unlabelled if mask is None else mask, config, rng)
+            images.append(np.ascontiguousarray(image))
+            masks.append(np.ascontiguousarray(labels))
+        return Batch(
+            torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255,
+            torch.from_numpy(np.stack(masks)).long(),
+        )
