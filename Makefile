@@ -35,40 +35,42 @@ help:
 # A stamp is newer than what it installed from, so a second run installs nothing.
 
 define check_python
-$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else 1)' \
-	|| { echo "ptp-deploy needs Python 3.11 or newer; $$($(PYTHON) --version 2>&1 || echo '$(PYTHON) was not found')." \
-	"Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	|| { echo "ptp-deploy needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo 'not there')." \
+	"Name another one, for example: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 endef
 
 $(VENV)/.created: constraints.txt
 	@$(check_python)
-	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/$(PIP_INSTALL) -c constraints.txt pip setuptools wheel
+	@echo "Creating $(@D) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/$(PIP_INSTALL) -c constraints.txt pip setuptools wheel
 	@touch $@
 
 $(RUNTIME_VENV)/.created: constraints-runtime.txt
 	@$(check_python)
-	$(PYTHON) -m venv --clear $(RUNTIME_VENV)
-	$(RUNTIME_BIN)/$(PIP_INSTALL) -c constraints-runtime.txt pip
+	@echo "Creating $(@D) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv --clear $(RUNTIME_VENV)
+	@$(RUNTIME_BIN)/$(PIP_INSTALL) -c constraints-runtime.txt pip
 	@touch $@
 
 $(VENV)/.demo: $(VENV)/.created pyproject.toml
 	@echo "Installing the runtime and the exporter into $(VENV) (torch and its friends: a few minutes the first time)"
-	$(BIN)/$(PIP_INSTALL) -c constraints.txt -e '.[cpu,export]'
+	@$(BIN)/$(PIP_INSTALL) -c constraints.txt -e '.[cpu,export]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.demo pyproject.toml
 	@echo "Installing the test tools and TensorRT-RTX into $(VENV)"
-	$(BIN)/$(PIP_INSTALL) -c constraints.txt -e '.[dev]'
+	@$(BIN)/$(PIP_INSTALL) -c constraints.txt -e '.[dev]'
 	@# Its source package reads setuptools and wheel from the environment it is installed into.
-	$(BIN)/$(PIP_INSTALL) -c constraints.txt --no-build-isolation '$(TENSORRT_RTX)' \
+	@$(BIN)/$(PIP_INSTALL) -c constraints.txt --no-build-isolation '$(TENSORRT_RTX)' \
 		|| { echo "$(TENSORRT_RTX) could not be installed (Linux on x86-64 or ARM64 is needed). The tests build real engines" \
 		"with it, so they cannot be complete without it." >&2; exit 1; }
 	@touch $@
 
 $(RUNTIME_VENV)/.test: $(RUNTIME_VENV)/.created pyproject.toml
 	@echo "Installing the runtime alone into $(RUNTIME_VENV)"
-	$(RUNTIME_BIN)/$(PIP_INSTALL) -c constraints-runtime.txt -e '.[cpu]' pytest hypothesis
+	@$(RUNTIME_BIN)/$(PIP_INSTALL) -c constraints-runtime.txt -e '.[cpu]' pytest hypothesis
 	@touch $@
 
 # ---- demo ---------------------------------------------------------------------------------------------------------------
