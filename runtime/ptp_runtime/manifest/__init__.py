@@ -1,5 +1,6 @@
 """The manifest of a bundle: its dataclasses, and how they are read and written. Pure: no I/O here."""
 
+from ptp_runtime.manifest.checks import entropy_identity
 from ptp_runtime.manifest.json_format import dict_from_manifest, json_from_manifest, manifest_from_json
 from ptp_runtime.manifest.model import (
     HYPER_GRAPH,
@@ -19,7 +20,6 @@ from ptp_runtime.manifest.model import (
     ScheduleEntry,
     ShapeRange,
     TensorInfo,
-    entropy_identity,
 )
 from ptp_runtime.manifest.tasks import (
     TASK_IDS,

@@ -11,6 +11,7 @@ import json
 from typing import Any
 
 from ptp_runtime.errors import AlteredFileError, ManifestError
+from ptp_runtime.manifest.checks import check_path
 from ptp_runtime.manifest.model import (
     DTYPES,
     ENTROPY_MODES,
@@ -32,7 +33,6 @@ from ptp_runtime.manifest.model import (
     ScheduleEntry,
     ShapeRange,
     TensorInfo,
-    check_path,
 )
 from ptp_runtime.manifest.strict_json import Fields, kind_of, parse_object
 from ptp_runtime.manifest.tasks import TaskInfo

@@ -7,8 +7,7 @@ is made, so that what cannot be read is never written.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,12 +25,6 @@ ENTROPY_MODES = ("float", "integer")
 REGIONS = ("all", "anchor", "nonanchor", "top-left", "bottom-left", "top-right", "bottom-right")
 HYPER_GRAPH = "hyper"
 """Name of the entropy graph that turns the decoded hyper-latent into the hyper parameters."""
-
-_PARTITIONS = (
-    frozenset({"all"}),
-    frozenset({"anchor", "nonanchor"}),
-    frozenset({"top-left", "bottom-left", "top-right", "bottom-right"}),
-)
 
 
 @dataclass(frozen=True)
@@ -137,7 +130,8 @@ class EntropyInfo:
 
     Attributes:
         mode: ``float`` (the float graphs, exact only between equal backends) or ``integer``.
-        identity: :func:`entropy_identity` of this bundle, 64 hex digits; its first 32 bits stand in every stream.
+        identity: :func:`~ptp_runtime.manifest.checks.entropy_identity` of this bundle, 64 hex digits; its first 32
+            bits stand in every stream.
         tables: the file of integer frequency tables.
         probability_bits: log2 of the tables' total.
         skip_index: symbols whose scale index is below this are not coded and are 0.
@@ -233,7 +227,10 @@ class Manifest:
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
-        _check_whole(self)
+        # Here, and not at the top: the checks are about these very classes.
+        from ptp_runtime.manifest.checks import check_whole
+
+        check_whole(self)
 
     def graph(self, name: str) -> GraphEntry:
         """The graph of that name; :class:`ManifestError` where there is none."""
@@ -257,142 +254,4 @@ class Manifest:
             self.entropy.tables,
             *(FileEntry(graph.file, graph.sha256) for graph in self.graphs),
             *(FileEntry(engine.file, engine.sha256) for engine in self.engines),
-        )
-
-
-def entropy_identity(
-    *,
-    mode: str,
-    tables_sha256: str,
-    probability_bits: int,
-    skip_index: int,
-    hyper_sha256: str,
-    schedule: Sequence[ScheduleEntry],
-    step_sha256: Sequence[str],
-) -> str:
-    """The identity of an entropy path: two bundles that share it read each other's streams.
-
-    SHA-256 over a text of one line per fact (``docs/bundle-format.md`` gives it byte by byte): the mode, the
-    tables, the skip threshold, the hyper graph and each step's place and graph. The task's hyper-prompts are
-    inside the hyper graph; analysis, synthesis and head do not enter, so changing them keeps old streams readable.
-
-    Args:
-        step_sha256: digests of the steps' graphs, in the order of ``schedule``.
-    """
-    if len(schedule) != len(step_sha256):
-        raise ManifestError(
-            "the entropy identity needs one digest for each step",
-            expected=f"{len(schedule)} digests",
-            got=str(len(step_sha256)),
-        )
-    lines = [
-        "ptp entropy identity 1",
-        f"mode {mode}",
-        f"tables {tables_sha256}",
-        f"probability_bits {probability_bits}",
-        f"skip_index {skip_index}",
-        f"hyper {hyper_sha256}",
-    ]
-    for step, digest in zip(schedule, step_sha256, strict=True):
-        lines.append(f"step {step.channels[0]} {step.channels[1]} {step.region} {digest}")
-    return hashlib.sha256("".join(line + "\n" for line in lines).encode("ascii")).hexdigest()
-
-
-def check_path(path: str, where: str) -> str:
-    """A path that stays inside the bundle on every platform, unchanged.
-
-    Raises:
-        ManifestError: absolute, with ``..``, ``.``, an empty part, a backslash, a drive, or a control character.
-    """
-    parts = path.split("/")
-    bad = any(part in ("", ".", "..") for part in parts) or any(ord(c) < 32 or c in '\\:*?"<>|' for c in path)
-    if bad or path == MANIFEST_NAME:
-        raise ManifestError(
-            f"the field {where} names a file outside the bundle or none at all",
-            expected="a path relative to the bundle, parts separated by '/'",
-            got=repr(path[:80]),
-            hint="do not use this bundle",
-        )
-    return path
-
-
-def _check_whole(manifest: Manifest) -> None:
-    """Refuse a manifest whose parts do not fit together, whoever made it."""
-    _check_unique("graph name", [graph.name for graph in manifest.graphs])
-    by_file: dict[str, str] = {}
-    for entry in manifest.files():
-        check_path(entry.file, "file")
-        # Two graphs with equal bytes may share a file; one file with two digests cannot exist.
-        if by_file.setdefault(entry.file, entry.sha256) != entry.sha256:
-            raise ManifestError(f"the manifest gives two digests for {entry.file}", expected="one digest for each file")
-    for role in ("analysis", "synthesis", "head"):
-        manifest.graph_of_role(role)
-    for graph in manifest.graphs:
-        if graph.role == "entropy" and graph.precision not in ("fp32", "integer"):
-            raise ManifestError(
-                f"the entropy graph {graph.name!r} was converted",
-                expected="precision fp32 or integer",
-                got=graph.precision,
-                hint="export again: the entropy path must stay exact",
-            )
-    for engine in manifest.engines:
-        if manifest.graph(engine.graph).role != engine.role:
-            raise ManifestError(f"the engine {engine.file} has another role than its graph {engine.graph!r}")
-    for name, (low, high) in (("height", manifest.preprocessing.height), ("width", manifest.preprocessing.width)):
-        if low > high or low % manifest.preprocessing.multiple or high % manifest.preprocessing.multiple:
-            raise ManifestError(
-                f"preprocessing.{name} is no range of padded sizes",
-                expected=f"two multiples of {manifest.preprocessing.multiple}, the smaller first",
-                got=f"{low}, {high}",
-            )
-    if manifest.preprocessing.value_range != (0.0, 1.0):
-        raise ManifestError("preprocessing.range is not the one this version knows", expected="0 to 1")
-    _check_entropy(manifest)
-
-
-def _check_unique(what: str, names: Sequence[str]) -> None:
-    for name in names:
-        if names.count(name) > 1:
-            raise ManifestError(f"the manifest lists the {what} {name!r} twice", expected="each once")
-
-
-def _check_entropy(manifest: Manifest) -> None:
-    entropy = manifest.entropy
-    covered: dict[int, set[str]] = {channel: set() for channel in range(entropy.latent_channels)}
-    for step in entropy.schedule:
-        if manifest.graph(step.graph).role != "entropy":
-            raise ManifestError(f"the schedule names {step.graph!r}, which is no entropy graph")
-        start, stop = step.channels
-        if not start < stop <= entropy.latent_channels:
-            raise ManifestError(
-                f"the step {step.graph!r} codes channels that do not exist",
-                expected=f"a range inside 0 … {entropy.latent_channels}",
-                got=f"{start} … {stop}",
-            )
-        for channel in range(start, stop):
-            if step.region in covered[channel]:
-                raise ManifestError(f"the schedule codes the region {step.region!r} of channel {channel} twice")
-            covered[channel].add(step.region)
-    for channel, regions in covered.items():
-        if frozenset(regions) not in _PARTITIONS:
-            raise ManifestError(
-                f"the schedule does not code channel {channel} exactly once",
-                expected="the region all, both checkerboard halves, or the four quadrants",
-                got=", ".join(sorted(regions)) or "nothing",
-            )
-    expected = entropy_identity(
-        mode=entropy.mode,
-        tables_sha256=entropy.tables.sha256,
-        probability_bits=entropy.probability_bits,
-        skip_index=entropy.skip_index,
-        hyper_sha256=manifest.graph(HYPER_GRAPH).sha256,
-        schedule=entropy.schedule,
-        step_sha256=[manifest.graph(step.graph).sha256 for step in entropy.schedule],
-    )
-    if entropy.identity != expected:
-        raise ManifestError(
-            "entropy.identity does not belong to the entropy path of this manifest",
-            expected=f"{expected[:16]}…",
-            got=f"{entropy.identity[:16]}…",
-            hint="export the bundle again",
         )

@@ -1,0 +1,152 @@
+"""ONNX Runtime on the CPU (the embedded default) or on a CUDA device. The only file that imports onnxruntime."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy.typing as npt
+import onnxruntime as ort
+
+from ptp_runtime.backends.protocol import Arrays
+from ptp_runtime.bundle import Bundle
+from ptp_runtime.errors import BackendNotAvailableError, EngineError
+from ptp_runtime.manifest import GraphEntry
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_ERRORS_ONLY = 3
+
+
+def available_cores() -> int:
+    """CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class OnnxRuntimeBackend:
+    """Runs the bundle's ONNX files.
+
+    Args:
+        device: ``cpu`` or ``cuda``.
+        threads: threads inside one operator on the CPU, at least 1.
+
+    Raises:
+        BackendNotAvailableError: this build of ONNX Runtime has no such provider.
+    """
+
+    def __init__(self, device: str, threads: int) -> None:
+        self._device = device
+        self._threads = threads
+        self._wanted = _PROVIDERS[device]
+        present = ort.get_available_providers()
+        if self._wanted not in present:
+            raise BackendNotAvailableError(
+                f"this ONNX Runtime has no {self._wanted}",
+                expected=f"a build with {self._wanted}",
+                got=", ".join(present),
+                hint="pip install 'ptp-deploy[gpu]' after removing onnxruntime, or choose --backend cpu",
+            )
+        if device == "cuda" and hasattr(ort, "preload_dlls"):
+            # CUDA and cuDNN from their own wheels are not on the loader's path.
+            ort.preload_dlls()
+
+    @property
+    def name(self) -> str:
+        """``cpu`` or ``cuda``."""
+        return self._device
+
+    @property
+    def provider(self) -> str:
+        """For people: library, version, device."""
+        on = f"CPU, {self._threads} threads" if self._device == "cpu" else "CUDA"
+        return f"ONNX Runtime {ort.__version__} ({on})"
+
+    def load(self, bundle: Bundle, graph: GraphEntry) -> OnnxRuntimeGraph:
+        """See :class:`~ptp_runtime.backends.protocol.Backend`."""
+        return OnnxRuntimeGraph(bundle.read(graph), graph, self._wanted, self._threads)
+
+
+class OnnxRuntimeGraph:
+    """One ONNX file in a session of its own.
+
+    Args:
+        model: the file's bytes.
+        graph: its entry in the manifest, whose inputs and outputs must be the file's.
+        provider: the execution provider that must really be in charge.
+        threads: see :class:`OnnxRuntimeBackend`.
+    """
+
+    def __init__(self, model: bytes, graph: GraphEntry, provider: str, threads: int) -> None:
+        self._name = graph.name
+        self._outputs = [tensor.name for tensor in graph.outputs]
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        options.log_severity_level = _ERRORS_ONLY
+        # Twenty small sessions whose idle threads spin take the cores from the one that works: 2.7 to 6 times slower.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # TF32 rounds the operands to 10 bits: not what an FP32 graph promises.
+        providers: list[Any] = [(provider, {"use_tf32": "0"})] if provider.startswith("CUDA") else [provider]
+        try:
+            self._session = ort.InferenceSession(model, options, providers=providers)
+        except Exception as error:  # onnxruntime's exceptions share no base class but this
+            raise EngineError(
+                f"ONNX Runtime cannot load the graph {graph.name!r}",
+                got=_first_line(error),
+                hint="update onnxruntime, or export the bundle again",
+            ) from error
+        # ONNX Runtime turns to the CPU with nothing but a warning when CUDA's libraries do not load.
+        self._session.disable_fallback()
+        actual = self._session.get_providers()
+        if not actual or actual[0] != provider:
+            raise BackendNotAvailableError(
+                f"ONNX Runtime did not take {provider} for the graph {graph.name!r}",
+                expected=provider,
+                got=", ".join(actual),
+                hint="check the driver, CUDA and cuDNN with `ptp doctor`, or choose --backend cpu",
+            )
+        self._provider: str = actual[0]
+        self._check_names(graph)
+
+    def _check_names(self, graph: GraphEntry) -> None:
+        for kind, listed, found in (
+            ("inputs", graph.inputs, self._session.get_inputs()),
+            ("outputs", graph.outputs, self._session.get_outputs()),
+        ):
+            wanted, actual = [tensor.name for tensor in listed], [tensor.name for tensor in found]
+            if sorted(wanted) != sorted(actual):
+                raise EngineError(
+                    f"the graph {graph.name!r} has other {kind} than its manifest says",
+                    expected=", ".join(wanted),
+                    got=", ".join(actual),
+                    hint="export the bundle again",
+                )
+
+    @property
+    def provider(self) -> str:
+        """The execution provider in charge."""
+        return self._provider
+
+    def run(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
+        """See :class:`~ptp_runtime.backends.protocol.Graph`."""
+        try:
+            values = self._session.run(self._outputs, dict(inputs))
+        except Exception as error:  # as above
+            shapes = ", ".join(f"{name} {array.shape}" for name, array in inputs.items())
+            raise EngineError(
+                f"the graph {self._name!r} failed on {shapes}",
+                got=_first_line(error),
+                hint="check the size of the image against `ptp inspect BUNDLE`, and the free memory",
+            ) from error
+        return dict(zip(self._outputs, values, strict=True))
+
+    def close(self) -> None:
+        """Drop the session."""
+        del self._session
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__

@@ -1,0 +1,196 @@
+"""The check that the parts of a manifest fit together, and the identity of its entropy path. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from ptp_runtime.errors import ManifestError
+from ptp_runtime.manifest.model import HYPER_GRAPH, MANIFEST_NAME, GraphEntry, Manifest, ScheduleEntry
+
+_PARTITIONS = (
+    frozenset({"all"}),
+    frozenset({"anchor", "nonanchor"}),
+    frozenset({"top-left", "bottom-left", "top-right", "bottom-right"}),
+)
+_HEAD_OUTPUTS = {
+    "view": {"image": "float32"},
+    "seg": {"logits": "float32"},
+    "det": {"cls_logits": "float32", "box_deltas": "float32"},
+}
+
+
+def entropy_identity(
+    *,
+    mode: str,
+    tables_sha256: str,
+    probability_bits: int,
+    skip_index: int,
+    hyper_sha256: str,
+    schedule: Sequence[ScheduleEntry],
+    step_sha256: Sequence[str],
+) -> str:
+    """The identity of an entropy path: two bundles that share it read each other's streams.
+
+    SHA-256 over a text of one line per fact (``docs/bundle-format.md`` gives it byte by byte): the mode, the
+    tables, the skip threshold, the hyper graph and each step's place and graph. The task's hyper-prompts are
+    inside the hyper graph; analysis, synthesis and head do not enter, so changing them keeps old streams readable.
+
+    Args:
+        step_sha256: digests of the steps' graphs, in the order of ``schedule``.
+    """
+    if len(schedule) != len(step_sha256):
+        raise ManifestError(
+            "the entropy identity needs one digest for each step",
+            expected=f"{len(schedule)} digests",
+            got=str(len(step_sha256)),
+        )
+    lines = [
+        "ptp entropy identity 1",
+        f"mode {mode}",
+        f"tables {tables_sha256}",
+        f"probability_bits {probability_bits}",
+        f"skip_index {skip_index}",
+        f"hyper {hyper_sha256}",
+    ]
+    for step, digest in zip(schedule, step_sha256, strict=True):
+        lines.append(f"step {step.channels[0]} {step.channels[1]} {step.region} {digest}")
+    return hashlib.sha256("".join(line + "\n" for line in lines).encode("ascii")).hexdigest()
+
+
+def check_path(path: str, where: str) -> str:
+    """A path that stays inside the bundle on every platform, unchanged.
+
+    Raises:
+        ManifestError: absolute, with ``..``, ``.``, an empty part, a backslash, a drive, or a control character.
+    """
+    parts = path.split("/")
+    bad = any(part in ("", ".", "..") for part in parts) or any(ord(c) < 32 or c in '\\:*?"<>|' for c in path)
+    if bad or path == MANIFEST_NAME:
+        raise ManifestError(
+            f"the field {where} names a file outside the bundle or none at all",
+            expected="a path relative to the bundle, parts separated by '/'",
+            got=repr(path[:80]),
+            hint="do not use this bundle",
+        )
+    return path
+
+
+def check_whole(manifest: Manifest) -> None:
+    """Refuse a manifest whose parts do not fit together, whoever made it."""
+    _check_unique("graph name", [graph.name for graph in manifest.graphs])
+    by_file: dict[str, str] = {}
+    for entry in manifest.files():
+        check_path(entry.file, "file")
+        # Two graphs with equal bytes may share a file; one file with two digests cannot exist.
+        if by_file.setdefault(entry.file, entry.sha256) != entry.sha256:
+            raise ManifestError(f"the manifest gives two digests for {entry.file}", expected="one digest for each file")
+    for role in ("analysis", "synthesis", "head"):
+        manifest.graph_of_role(role)
+    for graph in manifest.graphs:
+        if graph.role == "entropy" and graph.precision not in ("fp32", "integer"):
+            raise ManifestError(
+                f"the entropy graph {graph.name!r} was converted",
+                expected="precision fp32 or integer",
+                got=graph.precision,
+                hint="export again: the entropy path must stay exact",
+            )
+    for engine in manifest.engines:
+        if manifest.graph(engine.graph).role != engine.role:
+            raise ManifestError(f"the engine {engine.file} has another role than its graph {engine.graph!r}")
+    for name, (low, high) in (("height", manifest.preprocessing.height), ("width", manifest.preprocessing.width)):
+        if low > high or low % manifest.preprocessing.multiple or high % manifest.preprocessing.multiple:
+            raise ManifestError(
+                f"preprocessing.{name} is no range of padded sizes",
+                expected=f"two multiples of {manifest.preprocessing.multiple}, the smaller first",
+                got=f"{low}, {high}",
+            )
+    if manifest.preprocessing.value_range != (0.0, 1.0):
+        raise ManifestError("preprocessing.range is not the one this version knows", expected="0 to 1")
+    _check_tensors(manifest)
+    _check_entropy(manifest)
+
+
+def _check_tensors(manifest: Manifest) -> None:
+    """Each graph takes and gives what the runtime will hand it and ask of it, by name and dtype."""
+    hyper = {tensor.name: "float32" for tensor in manifest.graph(HYPER_GRAPH).outputs}
+    steps = {step.graph for step in manifest.entropy.schedule}
+    for graph in manifest.graphs:
+        if graph.role == "entropy" and graph.name != HYPER_GRAPH and graph.name not in steps:
+            continue  # listed for another reader; this one never runs it
+        if graph.role == "analysis":
+            inputs, outputs = {"image": "float32"}, {"y": "float32", "z": "float32"}
+        elif graph.name == HYPER_GRAPH:
+            inputs, outputs = {"z_hat": "float32"}, {}
+        elif graph.role == "entropy":
+            inputs, outputs = hyper | {"y_int": "float32"}, {"index": "uint8", "mean": "int16"}
+        elif graph.role == "synthesis":
+            inputs, outputs = hyper | {"y_int": "float32"}, {"h": "float32"}
+        else:
+            inputs, outputs = {"h": "float32"}, _HEAD_OUTPUTS[manifest.task.name]
+        _check_graph(graph, inputs, outputs)
+
+
+def _check_graph(graph: GraphEntry, inputs: dict[str, str], outputs: dict[str, str]) -> None:
+    given = {tensor.name: tensor.dtype for tensor in graph.inputs}
+    if not given or any(inputs.get(name) != dtype for name, dtype in given.items()):
+        raise ManifestError(
+            f"the graph {graph.name!r} takes inputs that the runtime does not have",
+            expected="some of " + ", ".join(f"{name} {dtype}" for name, dtype in inputs.items()),
+            got=", ".join(f"{name} {dtype}" for name, dtype in given.items()) or "none",
+        )
+    found = {tensor.name: tensor.dtype for tensor in graph.outputs}
+    if not found or any(found.get(name) != dtype for name, dtype in outputs.items()):
+        raise ManifestError(
+            f"the graph {graph.name!r} does not give what the runtime needs",
+            expected=", ".join(f"{name} {dtype}" for name, dtype in outputs.items()) or "an output",
+            got=", ".join(f"{name} {dtype}" for name, dtype in found.items()) or "none",
+        )
+
+
+def _check_unique(what: str, names: Sequence[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise ManifestError(f"the manifest lists the {what} {name!r} twice", expected="each once")
+
+
+def _check_entropy(manifest: Manifest) -> None:
+    entropy = manifest.entropy
+    covered: dict[int, set[str]] = {channel: set() for channel in range(entropy.latent_channels)}
+    for step in entropy.schedule:
+        if manifest.graph(step.graph).role != "entropy":
+            raise ManifestError(f"the schedule names {step.graph!r}, which is no entropy graph")
+        start, stop = step.channels
+        if not start < stop <= entropy.latent_channels:
+            raise ManifestError(
+                f"the step {step.graph!r} codes channels that do not exist",
+                expected=f"a range inside 0 … {entropy.latent_channels}",
+                got=f"{start} … {stop}",
+            )
+        for channel in range(start, stop):
+            if step.region in covered[channel]:
+                raise ManifestError(f"the schedule codes the region {step.region!r} of channel {channel} twice")
+            covered[channel].add(step.region)
+    for channel, regions in covered.items():
+        if frozenset(regions) not in _PARTITIONS:
+            raise ManifestError(
+                f"the schedule does not code channel {channel} exactly once",
+                expected="the region all, both checkerboard halves, or the four quadrants",
+                got=", ".join(sorted(regions)) or "nothing",
+            )
+    expected = entropy_identity(
+        mode=entropy.mode,
+        tables_sha256=entropy.tables.sha256,
+        probability_bits=entropy.probability_bits,
+        skip_index=entropy.skip_index,
+        hyper_sha256=manifest.graph(HYPER_GRAPH).sha256,
+        schedule=entropy.schedule,
+        step_sha256=[manifest.graph(step.graph).sha256 for step in entropy.schedule],
+    )
+    if entropy.identity != expected:
+        raise ManifestError(
+            "entropy.identity does not belong to the entropy path of this manifest",
+            expected=f"{expected[:16]}…",
+            got=f"{entropy.identity[:16]}…",
+            hint="export the bundle again",
+        )

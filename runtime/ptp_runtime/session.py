@@ -1,0 +1,310 @@
+"""The Python face of the runtime: a bundle opened for encoding and decoding.
+
+>>> from ptp_runtime import Session
+>>> with Session.open("bundle") as session:          # doctest: +SKIP
+...     data = session.encode("photo.jpg")
+...     mask = session.decode(data).mask
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ptp_runtime.backends import Backend, BackendChoice, LoadedGraphs, load_graphs
+from ptp_runtime.bitstream import StreamHeader, identity_prefix
+from ptp_runtime.bundle import Bundle
+from ptp_runtime.coder import StreamDecoder, warm_up
+from ptp_runtime.decoder import decode_latents
+from ptp_runtime.encoder import encode_latents
+from ptp_runtime.entropy_path import EntropyPath, require_finite, require_shape, run_graph
+from ptp_runtime.errors import UsageError, WrongModelError
+from ptp_runtime.images import Pixels, load_image, network_input, padded_size
+from ptp_runtime.latents import Latents
+from ptp_runtime.manifest import Manifest
+from ptp_runtime.rate import Rate
+from ptp_runtime.resample import resize_pixels, resized_shape
+from ptp_runtime.stopwatch import Stopwatch
+from ptp_runtime.tables import Tables
+from ptp_runtime.tasks import TaskOutput
+from ptp_runtime.tasks.dispatch import output_from_head, prepare
+
+LATENT_STRIDE = 16
+HYPER_STRIDE = 64
+"""Pixels per element of the latent and of the hyper-latent, along each side."""
+
+Image = str | os.PathLike[str] | npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What :meth:`Session.encode_detailed` gives.
+
+    Attributes:
+        data: the stream.
+        rate: its size.
+        latents: as the decoder will see them, with one record a step.
+        tensors: ``y``, ``z`` (the analysis graph's outputs) and the hyper graph's, by name.
+        milliseconds: by stage.
+    """
+
+    data: bytes
+    rate: Rate
+    latents: Latents
+    tensors: Mapping[str, npt.NDArray[Any]]
+    milliseconds: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What :meth:`Session.decode_detailed` gives.
+
+    Attributes:
+        output: of the task.
+        rate: size of the stream.
+        latents: as decoded, with one record a step.
+        tensors: the hyper graph's outputs, ``h`` (cropped) and the head's outputs, by name.
+        milliseconds: by stage.
+    """
+
+    output: TaskOutput
+    rate: Rate
+    latents: Latents
+    tensors: Mapping[str, npt.NDArray[Any]]
+    milliseconds: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Inference:
+    """What :meth:`Session.infer` gives: the photo's stream, and the task's output decoded from that stream.
+
+    Attributes:
+        data: the stream.
+        output: of the task.
+        rate: size of the stream.
+        encode_milliseconds: by stage.
+        decode_milliseconds: by stage.
+    """
+
+    data: bytes
+    output: TaskOutput
+    rate: Rate
+    encode_milliseconds: Mapping[str, float]
+    decode_milliseconds: Mapping[str, float]
+
+
+class Session:
+    """An opened bundle. Use :meth:`open`; a session may be used from several threads.
+
+    Attributes:
+        bundle: the verified bundle.
+        backend: which backend runs what, and why.
+    """
+
+    def __init__(self, bundle: Bundle, graphs: LoadedGraphs, tables: Tables) -> None:
+        self.bundle = bundle
+        self.backend: BackendChoice = graphs.choice
+        self._graphs = graphs
+        self._tables = tables
+        self._path = EntropyPath(bundle.manifest, graphs.by_name, tables.scale_count)
+        self._closed = False
+
+    @classmethod
+    def open(
+        cls, bundle: str | os.PathLike[str] | Bundle, backend: str | Backend = "auto", threads: int | None = None
+    ) -> Session:
+        """Open a bundle, verify every file of it and load its graphs.
+
+        Args:
+            bundle: the directory that ``ptp-export`` wrote.
+            backend: ``auto``, ``tensorrt``, ``tensorrt-rtx``, ``cuda`` or ``cpu``.
+            threads: of ONNX Runtime on the CPU; None: the cores that this process may use.
+
+        Raises:
+            BundleError: missing, altered or not understood.
+            BackendError: the backend is missing here, or a graph does not load.
+            UsageError: no such backend.
+        """
+        opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+        tables = Tables.from_bytes(opened.read(opened.manifest.entropy.tables))
+        _check_tables(tables, opened.manifest)
+        graphs = load_graphs(opened, backend, threads)
+        warm_up()
+        prepare(opened.manifest.task)
+        return cls(opened, graphs, tables)
+
+    @property
+    def manifest(self) -> Manifest:
+        """The bundle's."""
+        return self.bundle.manifest
+
+    def close(self) -> None:
+        """Free what the backend holds; the session cannot be used afterwards. Closing twice is allowed."""
+        if not self._closed:
+            self._closed = True
+            self._graphs.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def encode(self, image: Image) -> bytes:
+        """A photo as a stream.
+
+        Args:
+            image: a path, or uint8 RGB (H, W, 3); 1×1 to 4096×4096.
+
+        Raises:
+            ImageError: the photo cannot be used; see :mod:`ptp_runtime.images`.
+            UsageError: the bundle's graphs do not take this size.
+            EngineError: a graph failed.
+        """
+        return self._encode(image, keep_steps=False).data
+
+    def decode(self, data: bytes) -> TaskOutput:
+        """The task's output from a stream: a mask, boxes or a picture.
+
+        Raises:
+            StreamError: truncated, altered, of another version, model or task, or out of step.
+            EngineError: a graph failed.
+        """
+        return self._decode(data, keep_steps=False).output
+
+    def infer(self, image: Image) -> Inference:
+        """Encode a photo, then decode that very stream. Errors as :meth:`encode` and :meth:`decode`."""
+        encoded = self._encode(image, keep_steps=False)
+        decoded = self._decode(encoded.data, keep_steps=False)
+        return Inference(encoded.data, decoded.output, encoded.rate, encoded.milliseconds, decoded.milliseconds)
+
+    def encode_detailed(self, image: Image) -> Encoded:
+        """As :meth:`encode`, with every symbol, index, mean, intermediate tensor and stage time."""
+        return self._encode(image, keep_steps=True)
+
+    def decode_detailed(self, data: bytes) -> Decoded:
+        """As :meth:`decode`, with every symbol, index, mean, intermediate tensor and stage time."""
+        return self._decode(data, keep_steps=True)
+
+    def _encode(self, image: Image, *, keep_steps: bool) -> Encoded:
+        self._require_open()
+        watch = Stopwatch()
+        with watch("image"):
+            pixels = load_image(image)
+            height, width = self._coded_shape(pixels)
+            self._require_size(height, width)
+            coded = pixels if pixels.shape[:2] == (height, width) else resize_pixels(pixels, height, width)
+            photo = network_input(coded, self.manifest.preprocessing.multiple)
+        with watch("analysis"):
+            tensors = self._run("analysis", {"image": photo})
+        entropy, (rows, columns) = self.manifest.entropy, photo.shape[2:]
+        y_shape = (1, entropy.latent_channels, rows // LATENT_STRIDE, columns // LATENT_STRIDE)
+        z_shape = (1, entropy.hyper_channels, rows // HYPER_STRIDE, columns // HYPER_STRIDE)
+        require_shape("the latent y", tensors["y"], y_shape, np.float32)
+        require_shape("the hyper-latent z", tensors["z"], z_shape, np.float32)
+        rate = Rate(0, height, width, *pixels.shape[:2])
+        data, latents = encode_latents(
+            self._path, self._tables, self._header(rate), tensors["y"], tensors["z"], watch, keep_steps=keep_steps
+        )
+        rate = Rate(len(data), height, width, *pixels.shape[:2])
+        return Encoded(data, rate, latents, {**tensors, **latents.hyper}, watch.milliseconds)
+
+    def _decode(self, data: bytes, *, keep_steps: bool) -> Decoded:
+        self._require_open()
+        watch = Stopwatch()
+        entropy = self.manifest.entropy
+        with watch("coder"):
+            coder = StreamDecoder(data, self._tables, identity=entropy.identity, task=self.manifest.task.id)
+        header = coder.header
+        self._check_header(header)
+        height, width = header.height, header.width
+        original = (header.original_height or height, header.original_width or width)
+        rows, columns = padded_size(height, width, self.manifest.preprocessing.multiple)
+        shape = (entropy.latent_channels, rows // LATENT_STRIDE, columns // LATENT_STRIDE)
+        latents = decode_latents(self._path, coder, shape, watch, keep_steps=keep_steps)
+        stride = self.manifest.feature.stride
+        with watch("synthesis"):
+            h = self._run("synthesis", {**latents.hyper, "y_int": latents.y_int})["h"]
+            require_shape(
+                "the feature h", h, (1, self.manifest.feature.channels, rows // stride, columns // stride), "f4"
+            )
+            h = np.ascontiguousarray(h[:, :, : -(-height // stride), : -(-width // stride)])
+        with watch("head"):
+            raw = self._run("head", {"h": h})
+        for name, array in raw.items():
+            require_finite(f"the head's output {name!r}", array)
+        with watch("postprocess"):
+            output = output_from_head(self.manifest.task, raw, (height, width), original)
+        rate = Rate(len(data), height, width, *original)
+        return Decoded(output, rate, latents, {**latents.hyper, "h": h, **raw}, watch.milliseconds)
+
+    def _run(self, role: str, tensors: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+        entry = self.manifest.graph_of_role(role)
+        return run_graph(self._graphs.by_name[entry.name], entry, tensors)
+
+    def _header(self, rate: Rate) -> StreamHeader:
+        entropy = self.manifest.entropy
+        return StreamHeader(
+            identity=identity_prefix(entropy.identity),
+            task=self.manifest.task.id,
+            width=rate.width,
+            height=rate.height,
+            steps=len(entropy.schedule),
+            skip_index=entropy.skip_index,
+            original_width=rate.original_width if rate.resized else 0,
+            original_height=rate.original_height if rate.resized else 0,
+            float_entropy=entropy.mode == "float",
+            probability_bits=entropy.probability_bits,
+        )
+
+    def _check_header(self, header: StreamHeader) -> None:
+        entropy = self.manifest.entropy
+        expected = (len(entropy.schedule), entropy.skip_index, entropy.probability_bits, entropy.mode == "float")
+        got = (header.steps, header.skip_index, header.probability_bits, header.float_entropy)
+        if got != expected:
+            raise WrongModelError(
+                "the stream was coded another way than this bundle codes",
+                expected="{} steps, skip index {}, {} probability bits, float entropy {}".format(*expected),
+                got="{} steps, skip index {}, {} probability bits, float entropy {}".format(*got),
+                hint="decode it with the bundle that encoded it",
+            )
+        self._require_size(header.height, header.width)
+
+    def _coded_shape(self, pixels: Pixels) -> tuple[int, int]:
+        resize = self.manifest.preprocessing.resize
+        height, width = pixels.shape[:2]
+        return (height, width) if resize is None else resized_shape(height, width, resize)
+
+    def _require_size(self, height: int, width: int) -> None:
+        pre = self.manifest.preprocessing
+        rows, columns = padded_size(height, width, pre.multiple)
+        if not (pre.height[0] <= rows <= pre.height[1] and pre.width[0] <= columns <= pre.width[1]):
+            raise UsageError(
+                "this bundle was exported for other sizes",
+                expected=f"padded heights from {pre.height[0]} to {pre.height[1]}, widths from {pre.width[0]} to"
+                f" {pre.width[1]}",
+                got=f"{height}×{width} (height×width), padded to {rows}×{columns}",
+                hint="export a bundle for this size (ptp-export --size), or scale the photo",
+            )
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise UsageError("the session is closed", hint="open another one")
+
+
+def _check_tables(tables: Tables, manifest: Manifest) -> None:
+    """Refuse tables that belong to another model than the manifest describes."""
+    found = (tables.hyper_count, tables.probability_bits)
+    wanted = (manifest.entropy.hyper_channels, manifest.entropy.probability_bits)
+    if found != wanted:
+        raise WrongModelError(
+            "the frequency tables do not fit the manifest",
+            expected=f"{wanted[0]} hyper channels and {wanted[1]} probability bits",
+            got=f"{found[0]} and {found[1]}",
+            hint="export the bundle again",
+        )
