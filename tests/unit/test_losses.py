@@ -1,0 +1,68 @@
+"""Each numbered loss against a figure worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from ptp_model.training import losses
+
+
+def test_rate_counts_both_latents() -> None:
+    assert losses.rate_bpp(torch.tensor(300.0), torch.tensor(20.0), 640) == pytest.approx(0.5)
+
+
+def test_image_error_is_on_the_scale_of_bytes() -> None:
+    assert losses.image_mse_255(torch.zeros(1, 3, 2, 2), torch.full((1, 3, 2, 2), 2 / 255)) == pytest.approx(4.0)
+
+
+def test_feature_error_is_relative_to_the_teachers_spread() -> None:
+    h, std = torch.zeros(1, 2, 3, 3), torch.tensor([1.0, 10.0]).reshape(1, 2, 1, 1)
+    h_hat = torch.stack([torch.full((3, 3), 1.0), torch.full((3, 3), 10.0)])[None]
+    assert losses.feature_mse(h, h_hat, std) == pytest.approx(1.0)
+
+
+def test_kl_segmentation() -> None:
+    teacher = torch.log(torch.tensor([0.75, 0.25])).reshape(1, 2, 1, 1)
+    student = torch.log(torch.tensor([0.5, 0.5])).reshape(1, 2, 1, 1)
+    expected = 0.75 * math.log(0.75 / 0.5) + 0.25 * math.log(0.25 / 0.5)
+    assert losses.kl_segmentation(teacher, student) == pytest.approx(expected, rel=1e-5)
+    assert losses.kl_segmentation(teacher, teacher) == pytest.approx(0, abs=1e-7)
+
+
+def test_pixel_cross_entropy_ignores_void() -> None:
+    student = torch.log(torch.tensor([0.8, 0.2])).reshape(1, 2, 1, 1).expand(1, 2, 1, 2)
+    labels = torch.tensor([[[0, 255]]])
+    assert losses.pixel_cross_entropy(student, labels) == pytest.approx(-math.log(0.8), rel=1e-5)
+    assert losses.pixel_cross_entropy(student, torch.full((1, 1, 2), 255)) == 0
+
+
+def test_detection_terms_count_matched_anchors_only() -> None:
+    teacher = torch.logit(torch.tensor([[[0.9, 0.2], [0.5, 0.5]]]))
+    student = torch.logit(torch.tensor([[[0.6, 0.2], [0.1, 0.9]]]))
+    positives = torch.tensor([[True, False]])
+    kl = 0.9 * math.log(0.9 / 0.6) + 0.1 * math.log(0.1 / 0.4)
+    assert losses.kl_detection(teacher, student, positives) == pytest.approx(kl, rel=1e-4)
+    cross_entropy = -math.log(0.6) - math.log(0.8)
+    assert losses.box_cross_entropy(student, torch.tensor([[0, 1]]), positives) == pytest.approx(
+        cross_entropy, rel=1e-4
+    )
+    deltas, targets = torch.tensor([[[1.0, 2, 3, 4], [9, 9, 9, 9]]]), torch.zeros(1, 2, 4)
+    assert losses.box_regression(deltas, targets, positives) == pytest.approx(30.0)
+    none = torch.zeros(1, 2, dtype=torch.bool)
+    assert losses.kl_detection(teacher, student, none) == 0
+    assert losses.box_regression(deltas, targets, none) == 0
+
+
+def test_sums() -> None:
+    one = [torch.tensor(float(i)) for i in range(1, 6)]
+    assert losses.stage1_loss(one[0], one[1], one[2], 0.5, 10.0) == 1 + 0.5 * 2 + 10 * 3
+    assert losses.segmentation_loss(one[0], one[1], one[2], one[3], 0.5) == 0.5 + 2 + 3 + 4
+    assert losses.detection_loss(one[0], one[1], one[2], one[3], one[4], 0.5) == 0.5 + 2 + 3 + 4 + 5
+
+
+def test_normalised_feature_error() -> None:
+    h = torch.randn(1, 3, 8, 8)
+    assert losses.normalised_feature_error(h, h) == 0
+    assert losses.normalised_feature_error(h, h.mean((2, 3), keepdim=True).expand_as(h)) == pytest.approx(1.0)
