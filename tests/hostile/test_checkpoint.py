@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from ptp_model import checkpoint
 from ptp_model.checkpoint import TaskModel
 from ptp_model.codec import FeatureCodec

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
+
 from ptp_model.codec import FeatureCodec, Latents
 from ptp_model.context.schedule import box, coded_positions
 from ptp_model.layers.attention import from_windows, to_windows
 from ptp_model.prompts import TaskPrompts
 from ptp_model.quantization import MEAN_STEPS
 from ptp_model.spec import preset
-from torch import Tensor
 
 KINDS = [("cnn", "checkerboard"), ("cnn", "zigzag"), ("swin", "checkerboard")]
 

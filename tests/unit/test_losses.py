@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+
 from ptp_model.training import losses
 
 

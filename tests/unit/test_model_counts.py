@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from torch import nn
+
 from ptp_model.codec import FeatureCodec
 from ptp_model.prompts import TaskPrompts
 from ptp_model.spec import PRESETS, ModelSpec, preset
-from torch import nn
 
 #: (preset, transform, context) → module → expected count in millions.
 EXPECTED = {

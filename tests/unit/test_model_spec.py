@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+
 from ptp_model.errors import SpecError
 from ptp_model.spec import ModelSpec, preset
 

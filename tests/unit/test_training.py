@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor, nn
+
 from ptp_model.codec import FeatureCodec
 from ptp_model.errors import CheckpointError
 from ptp_model.prompts import TaskPrompts
@@ -18,7 +20,6 @@ from ptp_model.training.crops import PhotoCrops
 from ptp_model.training.loop import LoopConfig, learning_rate, train
 from ptp_model.training.stage1 import Stage1Config, TeacherStem, train_stage1
 from ptp_model.training.stage2 import MaskedCrops, Stage2Config, train_stage2
-from torch import Tensor, nn
 
 
 def fit(folder: Path, steps: int, stop_after: int | None = None) -> dict[str, Tensor]:
