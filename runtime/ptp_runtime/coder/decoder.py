@@ -1,0 +1,292 @@
+"""From bytes to symbols, one step at a time.
+
+The decoder trusts neither the bytes nor the caller's scale indices. Four layers look, in this order: length and CRC
+(when it is made), the read pointer (once a row of symbols), end of words, bypass, tail and lanes, and the hash over
+symbols and scale indices (in ``finish``). The last two notice what no checksum over bytes can: two machines that
+disagree about a scale.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ptp_runtime.bitstream.header import StreamHeader, identity_prefix, split_stream
+from ptp_runtime.bitstream.prefix import take_prefix
+from ptp_runtime.coder import kernels
+from ptp_runtime.coder.checks import HASH_WORDS, hash_start, step_check
+from ptp_runtime.coder.steps import Parity, check_shape, flat_indexes, tail_last
+from ptp_runtime.errors import DesynchronisedError, StreamError, UsageError, WrongModelError
+from ptp_runtime.tables import Tables
+
+MAX_PIXELS = 4096 * 4096
+"""What a decoder accepts unless it is told otherwise; a header of 22 bytes must not be able to ask for gigabytes."""
+
+
+class StreamDecoder:
+    """Reads the stream of one image.
+
+    Call ``z_step`` once, then ``step`` for each step of the schedule, then ``finish``: until ``finish`` has returned,
+    the symbols may come from a decoder that saw other scale indices than the encoder.
+
+    Args:
+        data: the whole stream. It is not changed and must not change.
+        tables: of the bundle that decodes.
+        identity: what the bundle calls itself (SHA-256 in hex or bytes; the first 32 bits are compared); None = any.
+        task: which task's hyper-prompts will be used; None = any.
+        max_pixels: largest padded image to accept.
+
+    Attributes:
+        header: what the stream says about itself.
+
+    Raises:
+        NotAStreamError, StreamVersionError, TruncatedStreamError, CorruptStreamError: as ``read_header``; also Corrupt
+            for a payload whose own fields are impossible.
+        WrongModelError: another identity or task.
+        StreamError: more pixels than ``max_pixels``.
+    """
+
+    def __init__(
+        self,
+        data: bytes | bytearray | memoryview,
+        tables: Tables,
+        *,
+        identity: bytes | str | None = None,
+        task: int | None = None,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        self.header, payload = split_stream(data)
+        _check_addressee(self.header, identity, task, max_pixels)
+        self._tables = tables
+        self._prefix, sealed, begin = take_prefix(payload, self.header)
+        self._region = np.frombuffer(bytes(payload[begin:]), np.uint8)
+        self._words = _padded_words(self._region, self.header.lanes)
+        self._states = np.array(self._prefix.states, np.uint32)
+        self._dead = np.array(self._prefix.zero_map, np.bool_)
+        self._tail_step = self.header.steps - self._prefix.tail.back
+        self._tail_words = np.zeros(0, np.uint16)
+        self._tail = (0, 0)
+        self._pointer = self._bit = 0
+        self._hash = hash_start(self.header, sealed)
+        self._written_hash = 0
+        self._decoded = 0
+        self._steps_done = 0
+
+    def z_step(self, rows: int, columns: int) -> npt.NDArray[np.int32]:
+        """Step 0: the hyper latent.
+
+        Args:
+            rows, columns: its size; the padded size over 64.
+
+        Returns:
+            int32 [Z, rows, columns].
+
+        Raises:
+            UsageError: called twice.
+            DesynchronisedError: the stream ends before its symbols do.
+        """
+        if self._steps_done:
+            raise UsageError("order of steps", expected="z first and once", got="z again")
+        channels = self._tables.hyper_count
+        check_shape("z", (channels, rows, columns))
+        out = np.zeros((channels, rows, columns), np.int32)
+        names = self._tables.scale_count + np.arange(channels)
+        self._decode(np.arange(out.size, dtype=np.int32), np.repeat(names, rows * columns).astype(np.uint16), out)
+        return out
+
+    def step(
+        self,
+        indexes: npt.NDArray[np.uint8],
+        first_channel: int,
+        parity: Parity = Parity.ALL,
+        out: npt.NDArray[Any] | None = None,
+    ) -> npt.NDArray[Any]:
+        """One step of y.
+
+        Args:
+            indexes: uint8 [g, rows, columns]; those of the other parity are not looked at.
+            first_channel: which channel of y ``indexes[0]`` is.
+            parity: which positions belong to the step.
+            out: int16 or int32, same shape, C order, to be overwritten; None = a new int32 array.
+
+        Returns:
+            ``out``: decoded symbols, and 0 wherever nothing was coded.
+
+        Raises:
+            UsageError: before ``z_step``, more steps than the header says, another dtype or shape, an index without a
+                table.
+            DesynchronisedError: the indices cannot be those of the encoder.
+        """
+        if self._steps_done == 0:
+            raise UsageError("order of steps", expected="z first", got="a step of y")
+        if self._steps_done > self.header.steps:
+            raise UsageError("steps of y", expected=f"{self.header.steps}, as the header says", got="one more")
+        flat = flat_indexes(indexes, first_channel)
+        target = _target(out, indexes.shape)
+        channels, rows, columns = indexes.shape
+        positions, tables = np.empty(flat.size, np.int32), np.empty(flat.size, np.uint16)
+        count = kernels.select(
+            flat,
+            channels,
+            rows,
+            columns,
+            int(parity),
+            self.header.skip_index,
+            self._live(first_channel, channels),
+            self._tables.scale_count,
+            positions,
+            tables,
+        )
+        if count < 0:
+            raise UsageError(
+                f"scale indices of step {self._steps_done}",
+                expected=f"below {self._tables.scale_count}",
+                got="a larger one",
+            )
+        self._decode(positions[:count], tables[:count], target)
+        return target
+
+    def finish(self) -> None:
+        """Compares the end with what the encoder left there.
+
+        Raises:
+            UsageError: fewer steps than the header says.
+            DesynchronisedError: words, bypass, tail, lanes or hash do not end as they must.
+        """
+        if self._steps_done != self.header.steps + 1:
+            raise UsageError("steps", expected=f"z and {self.header.steps} of y", got=str(self._steps_done))
+        used = 2 * self._pointer + -(-self._bit // 8)
+        if used != self._region.size or self._bypass_filling():
+            raise self._lost("the end", f"words and bypass of {self._region.size} bytes", f"{used} bytes read")
+        if self._tail != (0, self._tail_words.size):
+            raise self._lost("the end of the tail", "state 0 and no word left", f"state and position {self._tail}")
+        if self._hash != self._written_hash:
+            raise self._lost("the hash of symbols and scale indices", f"{self._written_hash:08x}", f"{self._hash:08x}")
+
+    def _decode(self, positions: npt.NDArray[np.int32], tables: npt.NDArray[np.uint16], out: npt.NDArray[Any]) -> None:
+        count, entries, number = positions.size, self._tables.decode_entries, self._steps_done
+        members = np.empty(count, np.uint8)
+        if number == self._tail_step:
+            positions, tables = self._tail_last(positions, tables)
+        lead = count if number < self._tail_step else 0
+        if number == self._tail_step:
+            lead = count - self._prefix.tail.symbols
+        limit = self._region.size // 2
+        pointer = kernels.decode_lanes(tables, lead, entries, self._states, self._words, self._pointer, limit, members)
+        if pointer < 0:
+            raise self._lost("the read pointer", f"at most {limit} words", "one more")
+        self._pointer = pointer
+        if number == self._tail_step:
+            self._enter_tail()
+        self._tail = kernels.decode_tail(tables, lead, count, entries, self._tail_words, *self._tail, members)
+        bit, self._hash = kernels.place(
+            members,
+            tables,
+            positions,
+            count,
+            self._tables.offsets,
+            self._tables.sizes,
+            self._tables.escape_orders,
+            self._region,
+            self._bit,
+            self._decoded,
+            self._hash,
+            out.reshape(-1),
+        )
+        if bit < 0:
+            raise self._lost("an escape", "an integer of 16 bits", "none")
+        checks = self._prefix.step_checks
+        if checks and checks[number] != step_check(self._hash):
+            raise self._lost("the check of the step", f"{checks[number]:02x}", f"{step_check(self._hash):02x}")
+        self._bit = bit
+        self._decoded += count
+        self._steps_done += 1
+
+    def _tail_last(
+        self, positions: npt.NDArray[np.int32], tables: npt.NDArray[np.uint16]
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint16]]:
+        """The step in which the tail begins, with the symbols that the tail may hold behind the others."""
+        tail = self._prefix.tail
+        late = tables >= tail.least_table
+        if int(late.sum()) < tail.symbols:
+            raise self._lost("the tail", f"at least {tail.symbols} symbols to choose from", str(int(late.sum())))
+        if tail.least_table == 0:
+            return positions, tables
+        order = tail_last(late)
+        return positions[order], tables[order]
+
+    def _enter_tail(self) -> None:
+        """The lanes are done: checks that each is back at its initial state and takes out what rode in there."""
+        off = np.flatnonzero(self._states >> np.uint32(16) != 1)
+        if off.size:
+            raise self._lost("the lanes", "all back at their start", f"{off.size} of {self._states.size} elsewhere")
+        low = (self._states & np.uint32(0xFFFF)).astype(np.uint16)
+        self._written_hash = int(low[0]) | int(low[1]) << 16
+        self._tail_words = low[HASH_WORDS:].copy()
+
+    def _live(self, first_channel: int, channels: int) -> npt.NDArray[np.uint8]:
+        """uint8 [channels]: 0 where the zero map names the channel."""
+        live = np.ones(channels, np.uint8)
+        named = self._dead[first_channel : first_channel + channels]
+        live[: named.size] = ~named
+        return live
+
+    def _bypass_filling(self) -> int:
+        """The bits of the bypass's last byte that no escape used; the encoder left them 0."""
+        used = self._bit & 7
+        return int(self._region[-1 - (self._bit >> 3)]) >> used if used else 0
+
+    def _lost(self, what: str, expected: str, got: str) -> DesynchronisedError:
+        return DesynchronisedError(
+            f"the decoder lost the stream in step {self._steps_done}: {what}",
+            expected=expected,
+            got=got,
+            hint="decode with the graphs and on the kind of device that encoded, or use a bundle with the integer "
+            "entropy path; a stream that was altered together with its CRC looks the same",
+        )
+
+
+def _check_addressee(header: StreamHeader, identity: bytes | str | None, task: int | None, max_pixels: int) -> None:
+    if identity is not None and identity_prefix(identity) != header.identity:
+        raise WrongModelError(
+            "the stream belongs to another model",
+            expected=f"identity {identity_prefix(identity).hex()}",
+            got=header.identity.hex(),
+            hint="decode with the bundle that encoded it",
+        )
+    if task is not None and task != header.task:
+        raise WrongModelError(
+            "the stream was written for another task",
+            expected=f"task {task}",
+            got=str(header.task),
+            hint="decode with that task's bundle",
+        )
+    rows, columns = header.padded()
+    if rows * columns > max_pixels:
+        raise StreamError(
+            "the image is larger than this decoder accepts",
+            expected=f"at most {max_pixels} pixels after padding",
+            got=f"{columns}×{rows}",
+            hint="raise max_pixels if the memory is there",
+        )
+
+
+def _padded_words(region: npt.NDArray[np.uint8], lanes: int) -> npt.NDArray[np.uint16]:
+    """The region as words, and behind it as many zeros as one row can read before the pointer is looked at."""
+    count = region.size // 2
+    words = np.zeros(count + lanes, np.uint16)
+    words[:count] = region[: 2 * count].view("<u2")
+    return words
+
+
+def _target(out: npt.NDArray[Any] | None, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    if out is None:
+        return np.zeros(shape, np.int32)
+    if out.shape != shape or out.dtype not in (np.int16, np.int32) or not out.flags.c_contiguous:
+        raise UsageError(
+            "array for the symbols", expected=f"int16 or int32 {shape} in C order", got=f"{out.dtype} {out.shape}"
+        )
+    out.fill(0)
+    return out
