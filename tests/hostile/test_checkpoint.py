@@ -60,7 +60,7 @@ def test_altered_byte(folder: Path, name: str) -> None:
 
 def test_missing_file(folder: Path) -> None:
     (folder / "codec.safetensors").unlink()
-    with pytest.raises(CheckpointError, match="codec.safetensors is missing"):
+    with pytest.raises(CheckpointError, match=r"codec\.safetensors is missing"):
         checkpoint.load(folder)
 
 
