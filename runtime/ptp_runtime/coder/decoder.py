@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ptp_runtime.bitstream.header import StreamHeader, identity_prefix, split_stream
 from ptp_runtime.bitstream.prefix import take_prefix
-from ptp_runtime.coder import kernels
+from ptp_runtime.coder import decode_kernels as kernels
 from ptp_runtime.coder.checks import HASH_WORDS, hash_start, step_check
 from ptp_runtime.coder.steps import Parity, check_shape, flat_indexes, tail_last
 from ptp_runtime.errors import DesynchronisedError, StreamError, UsageError, WrongModelError

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ptp_runtime.bitstream.header import StreamHeader, stream_from_parts
 from ptp_runtime.bitstream.prefix import Tail, put_sealed, put_states
-from ptp_runtime.coder import kernels
+from ptp_runtime.coder import encode_kernels as kernels
 from ptp_runtime.coder.checks import HASH_WORDS, hash_start, step_check
 from ptp_runtime.coder.choices import (
     Symbols,

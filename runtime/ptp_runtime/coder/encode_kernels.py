@@ -1,6 +1,6 @@
-"""The compiled loops of the coder: interleaved rANS on integers, one thread, no floating point.
+"""The encoder's compiled loops: interleaved rANS on integers, one thread, no floating point.
 
-Invariants that every loop keeps:
+Invariants that encoder and decoder keep:
 
 * A lane's state x is in [2^16, 2^32) between symbols. Encoding a symbol (frequency f, start c) first moves the low 16
   bits out as a word when x >= f·2^20, then sets x = (x div f)·4096 + x mod f + c; decoding undoes both in the other
@@ -9,111 +9,53 @@ Invariants that every loop keeps:
 * The coded symbols of a step form rows of as many symbols as there are lanes; the row's words stand in lane order. So a
   vector or a warp can decode a row at once, and finds the same words.
 
-All kernels live in this one module with explicit signatures: numba's cache looks at this file alone, so that a helper
-elsewhere could go stale unseen. A product of two uint32 is a uint64 to numba, and a uint64 beside a signed integer
-becomes a float: every constant here has its type. Hot loops index with unsigned integers, which spares numba the look
-for a negative index (twice as fast).
+A product of two uint32 is a uint64 to numba, and a uint64 beside a signed integer becomes a float: every constant here
+has its type. Hot loops index with unsigned integers, which spares numba the look for a negative index (twice as fast).
 
 Source: Giesen, "Interleaved entropy coders" (arXiv 1402.3392), with 32-bit states and 16-bit words.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
-
 import numpy as np
-import numpy.typing as npt
-from numba import njit, types
+from numba import types
 
-U8 = npt.NDArray[np.uint8]
-U16 = npt.NDArray[np.uint16]
-U32 = npt.NDArray[np.uint32]
-I16 = npt.NDArray[np.int16]
-I32 = npt.NDArray[np.int32]
-I64 = npt.NDArray[np.int64]
-Signed = npt.NDArray[np.int16] | npt.NDArray[np.int32]
-
-BAD_INDEX, BAD_VALUE, BAD_SKIPPED = -1, -2, -3
-"""What ``gather`` and ``select`` return instead of a count."""
-MAX_PREFIX = 16
-"""Zeros in front of an Exp-Golomb number: the distance of a 16-bit escape is below 2^16."""
-
-_Kernel = TypeVar("_Kernel", bound=Callable[..., Any])
-
-
-def _kernel(*signatures: types.Type) -> Callable[[_Kernel], _Kernel]:
-    return cast("Callable[[_Kernel], _Kernel]", njit(list(signatures), cache=True, nogil=True, error_model="numpy"))
-
-
-def _in(kind: types.Type) -> types.Array:
-    return types.Array(kind, 1, "C", readonly=True)
-
-
-def _out(kind: types.Type) -> types.Array:
-    return types.Array(kind, 1, "C")
-
+from ptp_runtime.coder.signatures import (
+    BAD_INDEX,
+    BAD_SKIPPED,
+    BAD_VALUE,
+    I16,
+    I32,
+    I64,
+    U8,
+    U16,
+    U32,
+    Signed,
+    kernel,
+    read,
+    write,
+)
 
 _u8, _u16, _u32, _u64 = types.uint8, types.uint16, types.uint32, types.uint64
 _i16, _i32, _i64 = types.int16, types.int32, types.int64
 
+BAD_INDEX, BAD_VALUE, BAD_SKIPPED = -1, -2, -3
+"""What ``gather`` returns instead of a count: an index without a table, an integer of more than 16 bits, a symbol that is
+skipped and not 0."""
+
+_ZERO, _ONE, _TWO = np.uint64(0), np.uint64(1), np.uint64(2)
 _LOW = np.uint64(1 << 16)
 _WORD = np.uint64(0xFFFF)
-_SLOT = np.uint64(4095)
-_MEMBER = np.uint64(255)
-_ZERO, _ONE, _TWO = np.uint64(0), np.uint64(1), np.uint64(2)
 _S8, _S12, _S16, _S20 = np.uint64(8), np.uint64(12), np.uint64(16), np.uint64(20)
 _MIX = np.uint32(0x9E3779B1)
 _MIX_SHIFT = np.uint32(15)
 _ONE32 = np.uint32(1)
 
 
-@_kernel(_i64(_in(_u8), _i64, _i64, _i64, _i64, _i64, _in(_u8), _i64, _out(_i32), _out(_u16)))
-def select(
-    indexes: U8,
-    channels: int,
-    rows: int,
-    columns: int,
-    parity: int,
-    skip: int,
-    live: U8,
-    scale_count: int,
-    positions: I32,
-    tables: U16,
-) -> int:
-    """Lists the coded positions of a step in C order, with the table of each.
-
-    Args:
-        indexes: [channels·rows·columns] scale indices; those of the other parity are not looked at.
-        parity: 0 all positions, 1 those with (row + column) even, 2 odd.
-        skip: indices below are not coded.
-        live: [channels] 0 for a channel that the zero map names.
-        positions, tables: room for all positions.
-
-    Returns:
-        How many are coded, or BAD_INDEX.
-    """
-    count, base, line = _ZERO, _ZERO, np.uint64(columns)
-    highest = np.uint8(0)
-    stride = _ONE if parity == 0 else _TWO
-    for channel in range(channels):
-        threshold = np.int32(skip) if live[channel] != 0 else np.int32(256)
-        for row in range(rows):
-            first = _ZERO if parity == 0 else np.uint64((row + parity - 1) & 1)
-            for position in range(base + first, base + line, stride):
-                index = indexes[position]
-                highest = max(highest, index)
-                positions[count] = np.int32(position)
-                tables[count] = index
-                count += np.uint64(np.int32(index) >= threshold)
-            base += line
-    return int(count) if highest < scale_count else BAD_INDEX
+_gather = (read(_u8), _i64, _i64, _i64, _i64, _i64, _i64, write(_i16), write(_u16), write(_i64), write(_u8))
 
 
-_gather = (_in(_u8), _i64, _i64, _i64, _i64, _i64, _i64, _out(_i16), _out(_u16), _out(_i64), _out(_u8))
-
-
-@_kernel(_i64(_in(_i16), *_gather), _i64(_in(_i32), *_gather))
+@kernel(_i64(read(_i16), *_gather), _i64(read(_i32), *_gather))
 def gather(
     symbols: Signed,
     indexes: U8,
@@ -168,10 +110,20 @@ def gather(
     return int(count) if skipped == 0 else BAD_SKIPPED
 
 
-_members = (_in(_i16), _in(_u16), _in(_i64), _in(_i32), _in(_i32), _in(_u16), _out(_u8), _out(_i64), _out(_i64))
+_members = (
+    read(_i16),
+    read(_u16),
+    read(_i64),
+    read(_i32),
+    read(_i32),
+    read(_u16),
+    write(_u8),
+    write(_i64),
+    write(_i64),
+)
 
 
-@_kernel(_i64(*_members))
+@kernel(_i64(*_members))
 def members_from_values(
     values: I16,
     tables: U16,
@@ -216,7 +168,7 @@ def members_from_values(
     return every
 
 
-@_kernel(_i64(_in(_i16), _in(_u16), _in(_u8), _in(_i32), _in(_i32), _in(_i32), _out(_u8)))
+@kernel(_i64(read(_i16), read(_u16), read(_u8), read(_i32), read(_i32), read(_i32), write(_u8)))
 def write_escapes(values: I16, tables: U16, members: U8, offsets: I32, sizes: I32, orders: I32, bypass: U8) -> int:
     """Writes the escaped integers as Exp-Golomb number (of the distance to the regular ones) and sign.
 
@@ -255,7 +207,7 @@ def write_escapes(values: I16, tables: U16, members: U8, offsets: I32, sizes: I3
     return bit
 
 
-@_kernel(_u32(_in(_i16), _in(_u16), _i64, _i64, _u32))
+@kernel(_u32(read(_i16), read(_u16), _i64, _i64, _u32))
 def hash_symbols(values: I16, tables: U16, start: int, stop: int, state: int) -> int:
     """Adds symbols ``start … stop - 1`` of the stream to its hash: Σ (2·i + 1)·mix(value, table) modulo 2^32.
 
@@ -271,7 +223,7 @@ def hash_symbols(values: I16, tables: U16, start: int, stop: int, state: int) ->
     return int(total)
 
 
-@_kernel(_i64(_in(_u8), _in(_u16), _i64, _i64, _in(_u32), _out(_u16)))
+@kernel(_i64(read(_u8), read(_u16), _i64, _i64, read(_u32), write(_u16)))
 def encode_tail(members: U8, tables: U16, floor: int, stop: int, entries: U32, words: U16) -> int:
     """Codes as many of the last symbols as fit ``words``, with one state that begins at 0 and need not reach 2^16.
 
@@ -315,7 +267,7 @@ def encode_tail(members: U8, tables: U16, floor: int, stop: int, entries: U32, w
     return stop - position
 
 
-@_kernel(_i64(_in(_u8), _in(_u16), _in(_i64), _in(_u32), _out(_u32), _out(_u16)))
+@kernel(_i64(read(_u8), read(_u16), read(_i64), read(_u32), write(_u32), write(_u16)))
 def encode_lanes(members: U8, tables: U16, bounds: I64, entries: U32, states: U32, words: U16) -> int:
     """Codes all steps from the last symbol to the first.
 
@@ -350,144 +302,3 @@ def encode_lanes(members: U8, tables: U16, bounds: I64, entries: U32, states: U3
             if lane == 0:
                 lane = lanes
     return first
-
-
-@_kernel(_i64(_in(_u16), _i64, _in(_u32), _out(_u32), _in(_u16), _i64, _i64, _out(_u8)))
-def decode_lanes(
-    tables: U16, count: int, entries: U32, states: U32, words: U16, pointer: int, limit: int, members: U8
-) -> int:
-    """Decodes ``count`` symbols, dealt to the lanes in turn from lane 0.
-
-    The pointer is looked at once a row, so ``words`` must have a row's worth of padding behind ``limit``.
-
-    Args:
-        pointer: the next word; words from ``limit`` on do not exist.
-
-    Returns:
-        The pointer behind the last word read, or -1 when that is past ``limit``.
-    """
-    lanes = states.size
-    for base in range(0, count, lanes):
-        if pointer > limit:
-            return -1
-        for lane in range(min(lanes, count - base)):
-            state = np.uint64(states[lane])
-            entry = np.uint64(entries[np.uint64(tables[base + lane]) << _S12 | state & _SLOT])
-            members[base + lane] = np.uint8(entry & _MEMBER)
-            state = (entry >> _S20) * (state >> _S12) + ((entry >> _S8) & _SLOT)
-            if state < _LOW:
-                state = state << _S16 | np.uint64(words[pointer])
-                pointer += 1
-            states[lane] = np.uint32(state)
-    return pointer if pointer <= limit else -1
-
-
-@_kernel(types.UniTuple(_i64, 2)(_in(_u16), _i64, _i64, _in(_u32), _in(_u16), _i64, _i64, _out(_u8)))
-def decode_tail(
-    tables: U16, start: int, stop: int, entries: U32, words: U16, state: int, pointer: int, members: U8
-) -> tuple[int, int]:
-    """Decodes symbols ``start … stop - 1`` of a step from the tail's words; refills while there are any.
-
-    Returns:
-        State and pointer.
-    """
-    x = np.uint64(state)
-    position = start
-    while True:
-        while x < _LOW and pointer < words.size:
-            x = x << _S16 | np.uint64(words[pointer])
-            pointer += 1
-        if position >= stop:
-            return int(x), pointer
-        entry = np.uint64(entries[np.uint64(tables[position]) << _S12 | x & _SLOT])
-        members[position] = np.uint8(entry & _MEMBER)
-        x = (entry >> _S20) * (x >> _S12) + ((entry >> _S8) & _SLOT)
-        position += 1
-
-
-@njit([_i64(_in(_u8), _i64)], cache=True, nogil=True)
-def _bit(region: U8, bit: int) -> int:
-    """Bit of the bypass, which begins at the end of ``region``; -1 when it lies before the beginning."""
-    byte = region.size - 1 - (bit >> 3)
-    if byte < 0:
-        return -1
-    return int((np.int64(region[byte]) >> (bit & 7)) & 1)
-
-
-@njit([types.UniTuple(_i64, 2)(_in(_u8), _i64, _i64)], cache=True, nogil=True)
-def _take_escape(region: U8, bit: int, order: int) -> tuple[int, int]:
-    """Reads an escape at ``bit``: its distance·2 + sign and the bit behind it, or -1 twice when there is none."""
-    prefix = 0
-    while True:
-        got = _bit(region, bit)
-        bit += 1
-        if got == 1:
-            break
-        prefix += 1
-        if got < 0 or prefix > MAX_PREFIX:
-            return -1, -1
-    if (bit + prefix + order) >> 3 >= region.size:
-        return -1, -1
-    number = np.int64(1) << prefix
-    for shift in range(prefix):
-        number |= _bit(region, bit) << shift
-        bit += 1
-    distance = (number - 1) << order
-    for shift in range(order):
-        distance |= _bit(region, bit) << shift
-        bit += 1
-    return distance * 2 + _bit(region, bit), bit + 1
-
-
-_place = (_in(_u8), _in(_u16), _in(_i32), _i64, _in(_i32), _in(_i32), _in(_i32), _in(_u8), _i64, _i64, _u32)
-
-
-@_kernel(types.Tuple((_i64, _u32))(*_place, _out(_i16)), types.Tuple((_i64, _u32))(*_place, _out(_i32)))
-def place(
-    members: U8,
-    tables: U16,
-    positions: I32,
-    count: int,
-    offsets: I32,
-    sizes: I32,
-    orders: I32,
-    region: U8,
-    bit: int,
-    number: int,
-    state: int,
-    out: Signed,
-) -> tuple[int, int]:
-    """Turns members into integers, reads escapes, hashes, and writes each integer to its position.
-
-    Args:
-        region: words and bypass; the bypass is read from the end backwards.
-        bit: the next bit of the bypass.
-        number: how many symbols of the stream came before.
-        state: their hash.
-        out: zeros.
-
-    Returns:
-        The next bit, or -1 when an escape is malformed, and the hash.
-    """
-    total = np.uint32(state)
-    weight = np.uint32(2 * number + 1)
-    for i in range(np.uint64(count)):
-        table = np.uint64(tables[i])
-        member = np.int64(members[i])
-        size = np.int64(sizes[table])
-        value = np.int64(offsets[table]) + member
-        if member == size:
-            coded, bit = _take_escape(region, bit, np.int64(orders[table]))
-            if bit < 0:
-                return -1, int(total)
-            distance = coded >> 1
-            value = np.int64(offsets[table]) - 1 - distance if coded & 1 else value + distance
-            if value < -32768 or value > 32767:
-                return -1, int(total)
-        mixed = np.uint32(np.uint32(np.uint16(value)) | np.uint32(np.uint32(table) + _ONE32) << np.uint32(16))
-        mixed = np.uint32(mixed * _MIX)
-        mixed = np.uint32(mixed ^ (mixed >> _MIX_SHIFT))
-        total = np.uint32(total + np.uint32(mixed * weight))
-        weight = np.uint32(weight + np.uint32(2))
-        out[np.uint64(positions[i])] = value
-    return bit, int(total)
