@@ -21,9 +21,6 @@ import numpy as np
 from numba import types
 
 from ptp_runtime.coder.signatures import (
-    BAD_INDEX,
-    BAD_SKIPPED,
-    BAD_VALUE,
     I16,
     I32,
     I64,
@@ -40,8 +37,8 @@ _u8, _u16, _u32, _u64 = types.uint8, types.uint16, types.uint32, types.uint64
 _i16, _i32, _i64 = types.int16, types.int32, types.int64
 
 BAD_INDEX, BAD_VALUE, BAD_SKIPPED = -1, -2, -3
-"""What ``gather`` returns instead of a count: an index without a table, an integer of more than 16 bits, a symbol that is
-skipped and not 0."""
+"""What ``gather`` returns instead of a count: an index without a table, an integer of more than 16 bits, a symbol that
+is skipped and not 0."""
 
 _ZERO, _ONE, _TWO = np.uint64(0), np.uint64(1), np.uint64(2)
 _LOW = np.uint64(1 << 16)
