@@ -60,6 +60,23 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
     return target
 
 
+def require_other_file(output: str | os.PathLike[str], source: str | os.PathLike[str]) -> None:
+    """Refuse to write over what is being read, under whatever name.
+
+    Raises:
+        UsageError: both paths lead to the same file or directory.
+    """
+    try:
+        same = os.path.samefile(output, source)
+    except OSError:
+        # One of them does not exist, so they cannot be the same; what is wrong with it shows where it is used.
+        return
+    if same:
+        raise UsageError(
+            f"{output} is the input itself", expected="another name for the output", hint="choose another name"
+        )
+
+
 @contextmanager
 def new_directory(path: str | os.PathLike[str], *, replace: bool = False) -> Iterator[Path]:
     """A temporary directory beside ``path`` that becomes ``path`` when the block ends without an error.

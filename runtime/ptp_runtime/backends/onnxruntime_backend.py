@@ -24,6 +24,11 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+def available_providers() -> list[str]:
+    """The execution providers that this build of ONNX Runtime has; whether they work shows when a graph is loaded."""
+    return list(ort.get_available_providers())
+
+
 class OnnxRuntimeBackend:
     """Runs the bundle's ONNX files.
 
@@ -39,7 +44,7 @@ class OnnxRuntimeBackend:
         self._device = device
         self._threads = threads
         self._wanted = _PROVIDERS[device]
-        present = ort.get_available_providers()
+        present = available_providers()
         if self._wanted not in present:
             raise BackendNotAvailableError(
                 f"this ONNX Runtime has no {self._wanted}",

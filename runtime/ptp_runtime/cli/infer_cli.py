@@ -1,0 +1,105 @@
+"""``ptp infer``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ptp_runtime.cli.options import (
+    backend_options,
+    backend_values,
+    bundle_argument,
+    check_output,
+    convert_option,
+    json_option,
+    print_json,
+    rate_values,
+    read_photo,
+    times_sentence,
+    times_values,
+)
+from ptp_runtime.errors import UsageError
+
+
+@click.command()
+@bundle_argument
+@click.argument("photo", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Directory for the three files.")
+@convert_option
+@backend_options
+@json_option
+def infer(
+    bundle: Path, photo: Path, output: Path, convert: bool, backend: str, threads: int | None, as_json: bool
+) -> None:
+    """Code PHOTO with BUNDLE, decode the stream, and show what came of it.
+
+    \b
+    Three files are written into the output directory, named after the photo:
+      photo.ptp            the stream: what would be sent
+      photo.mask.png       the result (seg; photo.boxes.json for det, photo.view.png for view)
+      photo.overlay.png    photo and result side by side, to look at
+
+    \b
+    Examples:
+      ptp infer BUNDLE photo.jpg -o OUT
+      ptp infer BUNDLE photo.jpg -o OUT --json
+    """
+    from ptp_runtime.atomic import write_bytes
+    from ptp_runtime.cli.results import file_bytes, file_suffix, result_sentence, result_values
+    from ptp_runtime.overlay import overlay
+    from ptp_runtime.palette import png_from_image
+    from ptp_runtime.session import Session
+
+    _require_folder(output)
+    pixels = read_photo(photo, convert)
+    with Session.open(bundle, backend=backend, threads=threads) as session:
+        result = session.infer(pixels)
+        choice = session.backend
+    encoded_in = sum(result.encode_milliseconds.values())
+    decoded_in = sum(result.decode_milliseconds.values())
+    lines = [result.rate.sentence(), f"encoded in {encoded_in:.1f} ms, decoded in {decoded_in:.1f} ms"]
+    contents = {
+        "stream": (".ptp", result.data),
+        "result": (file_suffix(result.output), file_bytes(result.output)),
+        "overlay": (".overlay.png", png_from_image(overlay(pixels, result.output, lines))),
+    }
+    # All three are ready before the first is written.
+    files = {what: output / (photo.stem + suffix) for what, (suffix, _) in contents.items()}
+    for path in files.values():
+        check_output(path, photo)
+    output.mkdir(parents=True, exist_ok=True)
+    for what, path in files.items():
+        write_bytes(path, contents[what][1])
+    if as_json:
+        print_json(
+            {
+                "files": files,
+                "result": result_values(result.output),
+                **rate_values(result.rate),
+                "milliseconds": {
+                    "encode": times_values(result.encode_milliseconds),
+                    "decode": times_values(result.decode_milliseconds),
+                },
+                "backend": backend_values(choice),
+            }
+        )
+        return
+    click.echo(f"{photo} → {', '.join(str(path) for path in files.values())}")
+    click.echo(f"  {result_sentence(result.output)}")
+    click.echo(f"  {result.rate.sentence()}")
+    click.echo(f"  encoded in {times_sentence(result.encode_milliseconds)}")
+    click.echo(f"  decoded in {times_sentence(result.decode_milliseconds)}")
+    click.echo(f"  on {choice.backend.provider}")
+
+
+def _require_folder(output: Path) -> None:
+    """Refuse early what could not become a directory."""
+    if output.exists() and not output.is_dir():
+        raise UsageError(
+            f"{output} is no directory", expected="a directory for the three files", hint="choose another name"
+        )
+    if (output / "manifest.json").exists():
+        raise UsageError(
+            f"{output} is a bundle", expected="a directory of its own for the three files", hint="choose another name"
+        )

@@ -1,0 +1,125 @@
+"""``ptp inspect``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ptp_runtime.bitstream import StreamHeader, read_header
+from ptp_runtime.bundle import Bundle
+from ptp_runtime.cli.options import json_option, print_json, read_stream
+from ptp_runtime.manifest import Manifest, TensorInfo, dict_from_manifest
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@json_option
+def inspect(path: Path, as_json: bool) -> None:
+    """Show what a bundle or a stream holds; PATH is a bundle's directory or a stream's file.
+
+    Every file of a bundle is verified against its SHA-256 first; a stream's checksum is verified. No backend and no
+    GPU is needed.
+
+    \b
+    Examples:
+      ptp inspect BUNDLE
+      ptp inspect photo.ptp
+      ptp inspect BUNDLE --json
+    """
+    if path.is_file():
+        data = read_stream(path)
+        header = read_header(data)
+        print_json(_stream_values(header, data)) if as_json else click.echo(_stream_text(header, data))
+        return
+    bundle = Bundle.open(path)
+    sizes = {entry.file: bundle.verify(entry) for entry in bundle.manifest.files()}
+    if as_json:
+        values = dict_from_manifest(bundle.manifest)
+        print_json({"manifest": values, "file_bytes": sizes, "unlisted_files": bundle.unlisted()})
+        return
+    click.echo("\n".join(_bundle_lines(bundle, sizes)))
+
+
+def _stream_values(header: StreamHeader, data: bytes) -> dict[str, Any]:
+    pixels = header.width * header.height
+    return {
+        "bytes": len(data),
+        "payload_bytes": header.payload_bytes,
+        "bpp": 8 * len(data) / pixels,
+        "width": header.width,
+        "height": header.height,
+        "original_width": header.original_width or header.width,
+        "original_height": header.original_height or header.height,
+        "task": header.task,
+        "identity": header.identity.hex(),
+        "steps": header.steps,
+        "skip_index": header.skip_index,
+        "lanes": header.lanes,
+        "probability_bits": header.probability_bits,
+        "float_entropy": header.float_entropy,
+        "rate": header.rate,
+        "quality": header.quality,
+    }
+
+
+def _stream_text(header: StreamHeader, data: bytes) -> str:
+    values = _stream_values(header, data)
+    return "\n".join(
+        (
+            f"stream of {len(data)} bytes, {values['bpp']:.4f} bpp over {header.width}×{header.height} pixels",
+            f"  task {header.task}, model {header.identity.hex()}, rate {header.rate}, quality {header.quality}",
+            f"  {header.steps} steps, {header.lanes} lanes, skip index {header.skip_index},"
+            f" {header.probability_bits} probability bits,"
+            f" {'float' if header.float_entropy else 'integer'} entropy path",
+        )
+    )
+
+
+def _bundle_lines(bundle: Bundle, sizes: dict[str, int]) -> list[str]:
+    manifest = bundle.manifest
+    lines = [*_summary(manifest, sum(sizes.values())), "", "graphs"]
+    for graph in manifest.graphs:
+        lines.append(f"  {graph.name:<12} {graph.role:<10} {graph.precision:<8} {_size(sizes, graph.file):>10}")
+        lines.append(f"               {_tensors(graph.inputs)} → {_tensors(graph.outputs)}")
+    lines += ["", "engines" if manifest.engines else "engines: none"]
+    for engine in manifest.engines:
+        lines.append(
+            f"  {engine.graph:<12} {engine.target:<12} {engine.precision:<8} {_size(sizes, engine.file):>10}"
+            f"  built with {engine.built_with}"
+        )
+    tools = ", ".join(f"{name} {version}" for name, version in manifest.tools.items())
+    lines += ["", f"made with {tools or 'unknown tools'}"]
+    if unlisted := bundle.unlisted():
+        lines.append(f"not part of the bundle, and never used: {', '.join(unlisted)}")
+    return lines
+
+
+def _summary(manifest: Manifest, total: int) -> list[str]:
+    task, entropy, pre = manifest.task, manifest.entropy, manifest.preprocessing
+    spec = ", ".join(f"{key} {value}" for key, value in manifest.model.spec.items() if isinstance(value, (str, int)))
+    lines = [
+        f"bundle of {total:,} bytes, every file as exported",
+        f"  task      {task.name} (id {task.id})" + (f", {len(task.classes)} classes" if task.classes else ""),
+        f"  model     {spec or 'no spec'}",
+        f"  weights   checkpoint {manifest.model.checkpoint_sha256[:16]}…",
+        f"  entropy   {entropy.mode}, identity {entropy.identity[:8]}…, {len(entropy.schedule)} steps,"
+        f" {entropy.latent_channels} + {entropy.hyper_channels} channels",
+        f"  sizes     padded to a multiple of {pre.multiple}: {pre.height[0]}–{pre.height[1]} high,"
+        f" {pre.width[0]}–{pre.width[1]} wide",
+    ]
+    if pre.resize is not None:
+        lines.append(
+            f"  resize    before the codec: shorter side to {pre.resize.shorter_side},"
+            f" longer at most {pre.resize.longer_side}"
+        )
+    return lines
+
+
+def _size(sizes: dict[str, int], file: str) -> str:
+    return f"{sizes[file]:,} B"
+
+
+def _tensors(tensors: tuple[TensorInfo, ...]) -> str:
+    return ", ".join(f"{t.name} {t.dtype}[{', '.join(str(n) for n in t.shape)}]" for t in tensors)

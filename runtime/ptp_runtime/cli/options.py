@@ -1,0 +1,133 @@
+"""Arguments and options that several commands share, and how results are printed."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from ptp_runtime.atomic import require_other_file
+from ptp_runtime.backends import BACKEND_NAMES, BackendChoice
+from ptp_runtime.errors import StreamError
+from ptp_runtime.images import Pixels, load_image
+from ptp_runtime.rate import Rate
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+STREAM_LIMIT = 1 << 30
+"""Largest stream file that is read, bytes; a 4096×4096 photo takes some megabytes at most."""
+
+
+def bundle_argument(function: F) -> F:
+    """``BUNDLE``: the directory. Whether it is one is for the runtime to say, in its own words."""
+    return click.argument("bundle", type=click.Path(path_type=Path))(function)
+
+
+def backend_options(function: F) -> F:
+    """``--backend`` and ``--threads``."""
+    function = click.option(
+        "--threads", type=click.IntRange(min=1), help="Threads of the CPU backend.  [default: all usable cores]"
+    )(function)
+    return click.option(
+        "--backend",
+        type=click.Choice(BACKEND_NAMES),
+        default="auto",
+        show_default=True,
+        help="Where to run the networks; auto takes the fastest that works here.",
+    )(function)
+
+
+def convert_option(function: F) -> F:
+    """``--convert``."""
+    return click.option(
+        "--convert",
+        is_flag=True,
+        help="Also take greyscale, alpha (over white), CMYK, 16 bits (the upper 8) and animations (first frame).",
+    )(function)
+
+
+def json_option(function: F) -> F:
+    """``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")(function)
+
+
+def read_photo(path: Path, convert: bool) -> Pixels:
+    """The photo; Pillow's own warnings stay silent, our error says the same in better words."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return load_image(path, convert=convert)
+
+
+def read_stream(path: Path) -> bytes:
+    """The bytes of a stream file.
+
+    Raises:
+        StreamError: not there, not readable, or far too large.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(STREAM_LIMIT + 1)
+    except OSError as error:
+        raise StreamError(
+            f"{path} cannot be read", expected="a stream", got=error.strerror or str(error), hint="check the path"
+        ) from error
+    if len(data) > STREAM_LIMIT:
+        raise StreamError(f"{path} is too large for a stream", expected=f"at most {STREAM_LIMIT} bytes")
+    return data
+
+
+def check_output(output: Path, *inputs: Path) -> None:
+    """Refuse an output that is one of the inputs, before any work is done."""
+    for path in inputs:
+        require_other_file(output, path)
+
+
+def rate_values(rate: Rate) -> dict[str, Any]:
+    """The size of a stream for ``--json``."""
+    values = {
+        "bytes": rate.size_bytes,
+        "bpp": rate.bits_per_pixel,
+        "bpp_over": {"width": rate.width, "height": rate.height, "what": "the coded image, without padding"},
+    }
+    if rate.resized:
+        values["bpp_original"] = rate.bits_per_original_pixel
+        values["original"] = {"width": rate.original_width, "height": rate.original_height}
+    return values
+
+
+def backend_values(choice: BackendChoice) -> dict[str, Any]:
+    """The backend for ``--json``."""
+    return {
+        "name": choice.backend.name,
+        "provider": choice.backend.provider,
+        "entropy_provider": choice.entropy.provider,
+        "reason": choice.reason,
+    }
+
+
+def times_sentence(milliseconds: Mapping[str, float]) -> str:
+    """For people: the total and the stages, ms."""
+    stages = ", ".join(f"{stage} {value:.1f}" for stage, value in milliseconds.items())
+    return f"{sum(milliseconds.values()):.1f} ms ({stages})"
+
+
+def times_values(milliseconds: Mapping[str, float]) -> dict[str, float]:
+    """The times for ``--json``, with their total."""
+    rounded = {stage: round(value, 3) for stage, value in milliseconds.items()}
+    return rounded | {"total": round(sum(milliseconds.values()), 3)}
+
+
+def print_json(values: Mapping[str, Any]) -> None:
+    """One object on stdout."""
+    click.echo(json.dumps(values, indent=2, ensure_ascii=False, default=_plain))
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, os.PathLike):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is no JSON value")
