@@ -26,9 +26,9 @@ def test_table_of_counts(repository: Path) -> None:
         rows.append(dict(zip(names, (cell.strip() for cell in line.strip("|").split("|")), strict=True)))
     assert len(rows) == 12
     for row in rows:
-        if row["preset"] == "full" and row["context"] == "zigzag":
+        if row["preset"] == "full" and row["context mode"] == "zigzag":
             continue  # a gigabyte; tests/unit/test_model_counts.py counts it
-        spec = preset(row.pop("preset"), transform=row.pop("transform"), context=row.pop("context"))
+        spec = preset(row.pop("preset"), transform=row.pop("transform"), context=row.pop("context mode"))
         codec = FeatureCodec(spec)
         assert int(row.pop("prompts of one task").replace(",", "")) == count(TaskPrompts(spec))
         for part, written in row.items():
