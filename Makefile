@@ -77,18 +77,17 @@ $(RUNTIME_VENV)/.test: $(RUNTIME_VENV)/.created pyproject.toml
 
 .PHONY: demo
 demo: $(VENV)/.demo
-	rm -rf $(DEMO_OUT)
-	mkdir -p $(DEMO_OUT)
-	cp export/ptp_export/photos/cat.jpg $(DEMO_OUT)/photo.jpg
+	@rm -rf $(DEMO_OUT)
+	@mkdir -p $(DEMO_OUT)
+	@cp export/ptp_export/photos/cat.jpg $(DEMO_OUT)/
 	$(BIN)/ptp-export --task seg --fp16 -o $(DEMO_OUT)/bundle
-	$(BIN)/ptp encode $(DEMO_OUT)/bundle $(DEMO_OUT)/photo.jpg -o $(DEMO_OUT)/photo.ptp
-	$(BIN)/ptp infer $(DEMO_OUT)/bundle $(DEMO_OUT)/photo.jpg -o $(DEMO_OUT)/mask.png --overlay $(DEMO_OUT)/overlay.png
+	$(BIN)/ptp infer $(DEMO_OUT)/bundle $(DEMO_OUT)/cat.jpg -o $(DEMO_OUT)
 	$(BIN)/ptp verify $(DEMO_OUT)/bundle
 	@echo
-	@echo "Look at   $(DEMO_OUT)/overlay.png   the photograph with the mask decoded from $$(wc -c < $(DEMO_OUT)/photo.ptp) bytes"
-	@echo "          $(DEMO_OUT)/mask.png      the mask, a palette PNG"
-	@echo "          $(DEMO_OUT)/photo.ptp     the bytes"
-	@echo "          $(DEMO_OUT)/bundle/       what a device needs: graphs, tables, manifest.json"
+	@echo "Look at   $(DEMO_OUT)/cat.overlay.png   the photograph and the mask decoded from $$(wc -c < $(DEMO_OUT)/cat.ptp) bytes"
+	@echo "          $(DEMO_OUT)/cat.mask.png      the mask, a palette PNG"
+	@echo "          $(DEMO_OUT)/cat.ptp           the bytes"
+	@echo "          $(DEMO_OUT)/bundle/           what a device needs: graphs, tables, manifest.json"
 
 # ---- tests --------------------------------------------------------------------------------------------------------------
 

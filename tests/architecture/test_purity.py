@@ -14,7 +14,8 @@ FORBIDDEN_NAMES = {"sys.argv", "os.environ"}
 
 def _is_command_line(name: str) -> bool:
     file = name.rpartition("/")[2]
-    return file in {"cli.py", "__main__.py"} or file.endswith("_cli.py") or "/cli/" in name
+    # worker.py is what a child process of ours runs: its arguments and exit code are its interface.
+    return file in {"cli.py", "__main__.py", "worker.py"} or file.endswith("_cli.py") or "/cli/" in name
 
 
 def _dotted(node: ast.expr) -> str:

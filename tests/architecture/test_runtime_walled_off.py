@@ -17,7 +17,7 @@ pytestmark = pytest.mark.runtime
 # Printed by the child: the modules it imported, the imports of forbidden libraries that were attempted (even where the
 # ImportError was swallowed) and the heavy libraries that were loaded by the import of the public face alone.
 _CHILD = """
-import importlib, json, pkgutil, sys
+import importlib, json, pkgutil, sys, types
 
 FORBIDDEN = {
     "torch", "torchvision", "compressai", "onnx", "onnx_ir", "onnxscript", "polygraphy", "safetensors", "scipy",
@@ -26,10 +26,21 @@ FORBIDDEN = {
 OPTIONAL = {"onnxruntime", "tensorrt", "tensorrt_rtx", "cuda"}
 attempted = []
 
+def importer():
+    frame = sys._getframe(1)
+    while frame and (module_of(frame).startswith("importlib") or frame.f_code.co_name == "find_spec"):
+        frame = frame.f_back
+    return module_of(frame) if frame else ""
+
+def module_of(frame):
+    return frame.f_globals.get("__name__", "")
+
 class Wall:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in FORBIDDEN:
-            attempted.append(name)
+            asker = importer()
+            if asker.startswith("ptp_"):  # numba looks for scipy by itself, and does without
+                attempted.append(f"{asker} asked for {name}")
             raise ModuleNotFoundError(f"{name} is walled off", name=name)
         return None
 
@@ -50,7 +61,14 @@ for module in pkgutil.walk_packages(ptp_runtime.__path__, "ptp_runtime."):
         if (error.name or "").partition(".")[0] not in OPTIONAL:
             raise
         absent.append(module.name)
-print(json.dumps({"imported": imported, "absent": absent, "attempted": attempted, "loaded_early": loaded_early}))
+planted = types.ModuleType("ptp_runtime_planted")
+noticed_before = len(attempted)
+exec("try:\\n    import torch\\nexcept ImportError:\\n    pass", planted.__dict__)
+noticed = attempted[noticed_before:]
+del attempted[noticed_before:]
+
+names = ("imported", "absent", "attempted", "noticed", "loaded_early")
+print(json.dumps({name: globals()[name] for name in names}))
 """
 
 
@@ -76,6 +94,10 @@ def test_every_module_was_reached(child: dict[str, list[str]], root: Path) -> No
     } - {"ptp_runtime"}
 
     assert files == set(child["imported"]) | set(child["absent"])
+
+
+def test_the_wall_notices_a_swallowed_import(child: dict[str, list[str]]) -> None:
+    assert child["noticed"] == ["ptp_runtime_planted asked for torch"]
 
 
 def test_nothing_forbidden_was_asked_for(child: dict[str, list[str]]) -> None:

@@ -23,8 +23,8 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 MARK = "<!-- runs -->"
 # How each of our commands starts without relying on what is on PATH.
 PROGRAMS = {
-    "ptp": "from ptp_runtime.cli import main; main()",
-    "ptp-export": "from ptp_export.cli import main; main()",
+    "ptp": "from ptp_runtime.cli import main; raise SystemExit(main())",
+    "ptp-export": "from ptp_export.cli import main; raise SystemExit(main())",
 }
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
