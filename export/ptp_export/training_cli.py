@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
 import torch
 from PIL import Image
 
+from ptp_export.command import PtpCommand
 from ptp_model import checkpoint, teachers
 from ptp_model.codec import FeatureCodec
 from ptp_model.errors import ModelError
@@ -22,7 +22,7 @@ from ptp_model.training.data import Pixels, is_held_out, read_labelled
 from ptp_model.training.loop import LoopConfig
 from ptp_model.training.stage1 import Stage1Config, TeacherStem, train_stage1
 from ptp_model.training.stage2 import MaskedCrops, Stage2Config, train_stage2
-from ptp_runtime.errors import CheckpointError, PtpError
+from ptp_runtime.errors import CheckpointError, UsageError
 
 Command = Callable[..., None]
 
@@ -71,7 +71,7 @@ def train_command() -> None:
     """
 
 
-@train_command.command("stage1")
+@train_command.command("stage1", cls=PtpCommand)
 @click.option("--preset", "preset_name", type=click.Choice(sorted(PRESETS)), default="tiny", show_default=True)
 @click.option("--transform", type=click.Choice(TRANSFORMS), default="cnn", show_default=True)
 @click.option("--context", type=click.Choice(CONTEXTS), default="checkerboard", show_default=True)
@@ -103,7 +103,7 @@ def stage1_command(
     output: Path,
 ) -> None:
     """Train the universal codec on photographs, without prompts."""
-    with _sentences():
+    with _typed_errors():
         _prepare(threads, crop, seed)
         spec = preset(preset_name, transform=transform, context=context)
         held_out = _held_out(labelled)
@@ -128,7 +128,7 @@ def stage1_command(
         click.echo(f"{output / 'checkpoint'}: digest {digest[:16]}")
 
 
-@train_command.command("stage2")
+@train_command.command("stage2", cls=PtpCommand)
 @click.option("--task", type=click.Choice(["seg", "det"]), required=True)
 @click.option("--checkpoint", "source", default="demo", show_default=True, help="Checkpoint of stage 1.")
 @click.option(
@@ -154,7 +154,7 @@ def stage2_command(
     output: Path,
 ) -> None:
     """Train the prompts of one task; codec and teacher stay frozen."""
-    with _sentences():
+    with _typed_errors():
         _prepare(threads, crop, seed)
         start = checkpoint.load(source)
         known = start.tasks.get(task)
@@ -186,7 +186,7 @@ def stage2_command(
 
 def _prepare(threads: int, crop: int, seed: int) -> None:
     if crop % 64 or crop <= 0:
-        raise PtpError(f"--crop {crop}", expected="a positive multiple of 64", hint="192 or 256 are usual")
+        raise UsageError(f"--crop {crop}", expected="a positive multiple of 64", hint="192 or 256 are usual")
     if threads:
         torch.set_num_threads(threads)
     torch.manual_seed(seed)
@@ -195,7 +195,7 @@ def _prepare(threads: int, crop: int, seed: int) -> None:
 def _folders(photos: tuple[Path, ...], labelled: Path | None) -> list[Path]:
     folders = [*photos, *([labelled / "images"] if labelled else [])]
     if not folders:
-        raise PtpError(
+        raise UsageError(
             "no photographs",
             expected="--photos DIR or --labelled DIR",
             hint="python -m ptp_model.training.photos --help says how to fetch some",
@@ -225,7 +225,7 @@ def _photos_and_masks(
             images.append(pixels)
             masks.append(None)
     if not images:
-        raise PtpError(
+        raise UsageError(
             "no photographs", expected="--photos DIR or --labelled DIR with some", hint="see ptp train --help"
         )
     return images, masks
@@ -236,16 +236,12 @@ def _report(line: Mapping[str, float]) -> None:
     click.echo(f"step {int(line['step']):>7}  {figures}")
 
 
-class _sentences:  # noqa: N801 - reads as a statement
-    """Turns what the model package raises into the tree's errors, and errors into one sentence and an exit code."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: Any) -> None:
-        if isinstance(error, PtpError):
-            click.echo(f"error: {error}", err=True)
-            sys.exit(error.exit_code)
-        if isinstance(error, ModelError | FileNotFoundError | FloatingPointError):
-            click.echo(f"error: {error}", err=True)
-            sys.exit(CheckpointError.exit_code)
+@contextmanager
+def _typed_errors() -> Iterator[None]:
+    """What the model package raises, as errors of the tree that commands turn into sentences."""
+    try:
+        yield
+    except ModelError as error:
+        raise CheckpointError(str(error)) from error
+    except (FileNotFoundError, FloatingPointError) as error:
+        raise UsageError(str(error)) from error

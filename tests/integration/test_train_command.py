@@ -1,0 +1,63 @@
+"""``ptp train``: both stages by command, a checkpoint that loads, and sentences for what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ptp_export.training_cli import train_command
+from ptp_model import checkpoint
+from ptp_model.teachers import build
+
+QUICK = ["--steps", "2", "--crop", "64", "--batch", "1", "--threads", "1"]
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(train_command, [str(a) for a in arguments])
+
+
+@pytest.fixture
+def photos(tmp_path: Path, shipped_photos: dict[str, Path]) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "cat.jpg").write_bytes(shipped_photos["cat.jpg"].read_bytes())
+    return folder
+
+
+def test_both_stages(photos: Path, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    first = run("stage1", "--photos", photos, *QUICK, "-o", tmp_path / "one")
+    assert first.exit_code == 0, first.output
+    head = tmp_path / "head.safetensors"
+    save_file(build("efficientnet-lite0", "seg").head_state(), head)
+    source = tmp_path / "one" / "checkpoint"
+    arguments = ["--task", "seg", "--checkpoint", source, "--head", head, "--photos", photos]
+    second = run("stage2", *arguments, *QUICK, "-o", tmp_path / "two")
+    assert second.exit_code == 0, second.output
+    loaded = checkpoint.load(tmp_path / "two" / "checkpoint")
+    assert set(loaded.tasks) == {"seg"}
+    assert loaded.provenance["stage1"]["steps"] == loaded.provenance["stage2.seg"]["steps"] == 2
+    before = (source / "codec.safetensors").read_bytes()
+    assert (tmp_path / "two" / "checkpoint" / "codec.safetensors").read_bytes() == before, "stage 2 changed the codec"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["stage1"], "no photographs"),
+        (["stage1", "--photos", "."], "no photograph"),
+        (["stage1", "--crop", "100"], "positive multiple of 64"),
+        (["stage2", "--task", "seg", "--checkpoint", "nowhere"], "no checkpoint at nowhere"),
+    ],
+)
+def test_mistakes_get_a_sentence(
+    arguments: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run(*arguments, "-o", tmp_path / "run")
+    assert result.exit_code not in (0, 1)
+    assert words in result.output
+    assert "Traceback" not in result.output
