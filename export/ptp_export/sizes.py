@@ -99,6 +99,3 @@ class SizeRange:
     @property
     def is_static(self) -> bool:
         return self.smallest == self.largest
-
-
-DEFAULT_RANGE = SizeRange(Size(1, 1), Size(512, 768), Size(2048, 2048))

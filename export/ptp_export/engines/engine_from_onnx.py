@@ -113,7 +113,7 @@ def engine_from_onnx(
         engine_audit = audit.with_engine(precision_by_node(report["layers"]))
         engine_audit.require_met(graph.graph.name, allow_partial=allow_partial)
     data = paths["plan"].read_bytes()
-    for product in (paths["plan"], paths["onnx"]):
+    for product in (paths["plan"], paths["onnx"], paths["report.json"]):
         product.unlink()
     return Engine(
         data=data,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 
 from ptp_export.graphs.analysis import analysis_graph
+from ptp_export.graphs.aspp import fold_aspp
+from ptp_export.graphs.fpn import fold_pyramids
 from ptp_export.graphs.gdn import fold_gdn
 from ptp_export.graphs.head import head_graph
 from ptp_export.graphs.hyper import hyper_graph
@@ -21,7 +23,7 @@ def graphs_from_model(
 ) -> tuple[Graph, ...]:
     """Cut a codec, one task's prompts and its teacher into ``analysis``, ``hyper``, the steps, ``synthesis``, ``head``.
 
-    The modules are copies in evaluation mode, with GDN folded: the model given is not changed.
+    The modules are copies in evaluation mode, with GDN, ASPP and feature pyramids in their plain forms: the model given is not changed.
 
     Args:
         codec: the universal codec.
@@ -34,6 +36,9 @@ def graphs_from_model(
         if module is not None:
             module.eval().requires_grad_(False)
     fold_gdn(codec)
+    if teacher is not None:
+        fold_aspp(teacher)
+        fold_pyramids(teacher)
     return (
         analysis_graph(codec, prompts),
         hyper_graph(codec, prompts),

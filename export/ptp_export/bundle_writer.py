@@ -1,0 +1,233 @@
+"""A bundle from what the stages made: files beside, manifest last, one rename."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ptp_export.checkpoint_task import CheckpointTask
+from ptp_export.engines.engine_from_onnx import Engine
+from ptp_export.graphs.interface import TensorSpec
+from ptp_export.onnx_from_graph import OnnxGraph
+from ptp_export.precision.audit import PrecisionAudit
+from ptp_export.sizes import FEATURE_STRIDE, PAD_MULTIPLE, SizeRange
+from ptp_export.task_info import task_info
+from ptp_model.teachers import Teacher
+from ptp_runtime.atomic import new_directory
+from ptp_runtime.errors import ExportError
+from ptp_runtime.manifest import (
+    EngineEntry,
+    EntropyInfo,
+    FeatureInfo,
+    FileEntry,
+    GraphEntry,
+    Manifest,
+    ModelInfo,
+    Preprocessing,
+    Resize,
+    ScheduleEntry,
+    ShapeRange,
+    TensorInfo,
+    entropy_identity,
+    json_from_manifest,
+)
+from ptp_runtime.tables import Tables
+
+#: Packages whose versions shape the files of a bundle.
+_TOOLS = ("ptp-deploy", "torch", "onnx", "onnxscript", "onnxruntime", "compressai", "torchvision", "numpy")
+
+
+@dataclass(frozen=True)
+class FinishedGraph:
+    """One graph with all that was made of it.
+
+    Attributes:
+        onnx: the file.
+        audit: of its conversion to FP16; None in FP32.
+        engines: one a target.
+    """
+
+    onnx: OnnxGraph
+    audit: PrecisionAudit | None
+    engines: tuple[Engine, ...]
+
+    @property
+    def name(self) -> str:
+        return self.onnx.graph.name
+
+    @property
+    def precision(self) -> str:
+        """``fp16`` or ``fp32``, of the arithmetic inside."""
+        return "fp32" if self.audit is None else "fp16"
+
+
+@dataclass(frozen=True)
+class BundleContent:
+    """Everything that goes into a bundle.
+
+    Attributes:
+        task: with the model it came from.
+        graphs: in the order of the chain.
+        tables: of the entropy coder.
+        accepted: photo sizes that the graphs take.
+        calibration: which photos tuned the precision, as JSON values; empty if none did.
+    """
+
+    task: CheckpointTask
+    graphs: Sequence[FinishedGraph]
+    tables: Tables
+    accepted: SizeRange
+    calibration: Mapping[str, Any]
+
+
+def write_bundle(content: BundleContent, output: Path, *, overwrite: bool) -> Manifest:
+    """Write a bundle, or nothing.
+
+    Raises:
+        UsageError: the path is taken, or cannot be written to.
+        ManifestError: the parts do not fit together.
+    """
+    tables = content.tables.to_bytes()
+    manifest = _manifest(content, hashlib.sha256(tables).hexdigest())
+    with new_directory(output, replace=overwrite) as folder:
+        (folder / manifest.entropy.tables.file).write_bytes(tables)
+        for graph, entry in zip(content.graphs, manifest.graphs, strict=True):
+            _write(folder / entry.file, graph.onnx.data)
+            for engine in graph.engines:
+                _write(folder / _engine_file(graph, engine), engine.data)
+        (folder / "manifest.json").write_bytes(json_from_manifest(manifest))
+    return manifest
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(data)
+
+
+def _manifest(content: BundleContent, tables_sha256: str) -> Manifest:
+    codec, teacher = content.task.chain.codec, content.task.chain.teacher
+    spec = codec.spec
+    graphs = tuple(_graph_entry(graph) for graph in content.graphs)
+    digests = {graph.name: graph.sha256 for graph in graphs}
+    schedule = tuple(ScheduleEntry(step.name, step.channels, step.region) for step in codec.context.schedule)
+    probability_bits = content.tables.probability_bits
+    return Manifest(
+        task=task_info(content.task.name, teacher),
+        model=ModelInfo(spec.to_dict(), content.task.digest),
+        feature=FeatureInfo(spec.F, FEATURE_STRIDE),
+        preprocessing=_preprocessing(content.accepted, teacher, spec.image_mean, spec.image_std),
+        entropy=EntropyInfo(
+            mode="float",
+            identity=entropy_identity(
+                mode="float",
+                tables_sha256=tables_sha256,
+                probability_bits=probability_bits,
+                skip_index=spec.skip_index,
+                hyper_sha256=digests["hyper"],
+                schedule=schedule,
+                step_sha256=[digests[step.graph] for step in schedule],
+            ),
+            tables=FileEntry("tables.bin", tables_sha256),
+            probability_bits=probability_bits,
+            skip_index=spec.skip_index,
+            latent_channels=spec.M,
+            hyper_channels=spec.Z,
+            schedule=schedule,
+        ),
+        graphs=graphs,
+        engines=tuple(_engine_entry(graph, engine) for graph in content.graphs for engine in graph.engines),
+        tools=tool_versions() | {e.target.module: e.version for graph in content.graphs for e in graph.engines},
+        audit=_audit(content),
+    )
+
+
+def _graph_entry(graph: FinishedGraph) -> GraphEntry:
+    return GraphEntry(
+        name=graph.name,
+        role=graph.onnx.graph.role,
+        file=f"graphs/{graph.name}.onnx",
+        sha256=graph.onnx.sha256,
+        precision=graph.precision,
+        inputs=tuple(_tensor(spec) for spec in graph.onnx.inputs),
+        outputs=tuple(_tensor(spec) for spec in graph.onnx.outputs),
+    )
+
+
+def _tensor(spec: TensorSpec) -> TensorInfo:
+    return TensorInfo(spec.name, spec.dtype, spec.dims)
+
+
+def _engine_file(graph: FinishedGraph, engine: Engine) -> str:
+    return f"engines/{graph.name}.{engine.target.name}.plan"
+
+
+def _engine_entry(graph: FinishedGraph, engine: Engine) -> EngineEntry:
+    return EngineEntry(
+        file=_engine_file(graph, engine),
+        role=graph.onnx.graph.role,
+        graph=graph.name,
+        target=engine.target.name,
+        precision=graph.precision,
+        sha256=hashlib.sha256(engine.data).hexdigest(),
+        built_with=engine.version,
+        devices=engine.devices,
+        profile={name: ShapeRange(*shapes) for name, shapes in engine.profile.items()},
+    )
+
+
+def _preprocessing(
+    accepted: SizeRange, teacher: Teacher | None, mean: tuple[float, ...], std: tuple[float, ...]
+) -> Preprocessing:
+    (low_h, low_w), (high_h, high_w) = accepted.smallest.blocks, accepted.largest.blocks
+    resize = None if teacher is None else teacher.spec.resize
+    if resize is not None and resize.crop:
+        raise ExportError(
+            "the teacher crops its photos, which a bundle cannot say",
+            expected="a teacher that sees the whole photo",
+            got=f"a crop of {resize.crop} pixels",
+        )
+    return Preprocessing(
+        multiple=PAD_MULTIPLE,
+        pad="edge",
+        channels="RGB",
+        value_range=(0.0, 1.0),
+        height=(low_h * PAD_MULTIPLE, high_h * PAD_MULTIPLE),
+        width=(low_w * PAD_MULTIPLE, high_w * PAD_MULTIPLE),
+        resize=None if resize is None else Resize(resize.short_side, resize.max_long_side or 4096),
+        teacher_mean=mean,
+        teacher_std=std,
+    )
+
+
+def _audit(content: BundleContent) -> dict[str, Any]:
+    graphs: dict[str, Any] = {
+        graph.name: {"onnx_bytes": len(graph.onnx.data)}
+        | ({} if graph.audit is None else {"precision": graph.audit.to_dict()})
+        for graph in content.graphs
+    }
+    engines = {
+        _engine_file(graph, engine): {
+            "bytes": len(engine.data),
+            "build_seconds": round(engine.seconds, 3),
+            "precision": None if engine.audit is None else engine.audit.to_dict(),
+            "plan_smoke_check": engine.smoke.to_dict(),
+        }
+        for graph in content.graphs
+        for engine in graph.engines
+    }
+    return {"graphs": graphs, "engines": engines, "calibration": dict(content.calibration)}
+
+
+def tool_versions() -> dict[str, str]:
+    """Versions of the installed packages that shape a bundle's files."""
+    found = {}
+    for name in _TOOLS:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # an editable checkout on the path has no metadata; nothing to record
+    return found

@@ -1,0 +1,229 @@
+"""``ptp-export``: a checkpoint's task as a bundle."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ptp_export.command import PtpCommand
+from ptp_export.engines.targets import TARGET_NAMES
+from ptp_export.options import ENGINE_RANGE, TASKS, WHOLE_RANGE, ExportOptions
+from ptp_export.sizes import Size, SizeRange
+from ptp_runtime.errors import UsageError
+
+if TYPE_CHECKING:
+    from ptp_export.pipeline import ExportResult
+
+_EPILOG = """\b
+Examples:
+  ptp-export --task seg --fp16 -o bundle
+  ptp-export --task det --size 512x768 --target tensorrt-rtx -o bundle
+  ptp-export --task view --checkpoint my-checkpoint --max-size 1088x1920 --target tensorrt-rtx -o bundle
+
+\b
+Exit codes: 0 done, 2 a request that makes no sense, 7 an unusable checkpoint, 8 a stage failed or FP16 was not
+reached (the message holds the command that repeats it), 10 a builder is not installed.
+"""
+
+
+@click.command(cls=PtpCommand, name="export", epilog=_EPILOG)
+@click.option("--task", type=click.Choice(TASKS), required=True, help="seg: mask; det: boxes; view: the photo itself.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Bundle (a directory) to write.")
+@click.option(
+    "--checkpoint", default="demo", show_default=True, help="Checkpoint folder, or 'demo' for the shipped one."
+)
+@click.option("--fp16", is_flag=True, help="FP16 inside analysis, synthesis and head; the entropy path stays FP32.")
+@click.option("--size", metavar="HxW", help="One fixed photo size, in pixels. Default: any size up to 4096x4096.")
+@click.option(
+    "--min-size", metavar="HxW", help=f"Smallest photo of a dynamic export.  [default: {ENGINE_RANGE.smallest}]"
+)
+@click.option(
+    "--typical-size", metavar="HxW", help=f"The photo engines are tuned for.  [default: {ENGINE_RANGE.typical}]"
+)
+@click.option(
+    "--max-size",
+    metavar="HxW",
+    help=f"Largest photo of a dynamic export.  [default: {WHOLE_RANGE.largest}; engines: {ENGINE_RANGE.largest}]",
+)
+@click.option(
+    "--target",
+    "targets",
+    type=click.Choice(TARGET_NAMES),
+    multiple=True,
+    help="Build engines too; repeatable. ONNX is always written. tensorrt-rtx builds without a GPU.",
+)
+@click.option(
+    "--device", "devices", metavar="CC", multiple=True, help="Compute capability for engines, such as 8.9; repeatable."
+)
+@click.option("--allow-partial", is_flag=True, help="Accept layers that stay in FP32 without a named reason.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing bundle.")
+@click.option(
+    "--only", metavar="GRAPH", default="", help="Process one graph and write no bundle (to repeat a failure)."
+)
+@click.option("--log-dir", type=click.Path(path_type=Path), help="Logs of engine builds.  [default: OUTPUT.log]")
+@click.option("--build-timeout", type=float, default=900.0, show_default=True, help="Seconds one engine may take.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def export_command(
+    task: str,
+    output: Path,
+    checkpoint: str,
+    fp16: bool,
+    size: str | None,
+    min_size: str | None,
+    typical_size: str | None,
+    max_size: str | None,
+    targets: tuple[str, ...],
+    devices: tuple[str, ...],
+    allow_partial: bool,
+    overwrite: bool,
+    only: str,
+    log_dir: Path | None,
+    build_timeout: float,
+    as_json: bool,
+) -> None:
+    """Export one task of a checkpoint to a bundle: ONNX graphs, tables, engines and a manifest.
+
+    A bundle is all that a device needs; it is read without torch. Every graph is cut, exported, converted and built on
+    its own, and the table at the end says what came of it.
+    """
+    accepted, profile = _sizes(size, min_size, typical_size, max_size)
+    options = ExportOptions(
+        task=task,
+        checkpoint=checkpoint,
+        output=output,
+        fp16=fp16,
+        accepted=accepted,
+        profile=profile,
+        targets=targets,
+        devices=devices,
+        allow_partial=allow_partial,
+        overwrite=overwrite,
+        only=only,
+        log_folder=log_dir or output.with_name(output.name + ".log"),
+        build_timeout_s=build_timeout,
+    )
+    from ptp_export.pipeline import export
+    from ptp_export.progress import ProgressBar
+
+    with ProgressBar(sys.stderr) as bar:
+        result = export(options, bar)
+    if as_json:
+        click.echo(json.dumps(_json(result), indent=2))
+    else:
+        _show(result)
+
+
+def _sizes(
+    size: str | None, smallest: str | None, typical: str | None, largest: str | None
+) -> tuple[SizeRange, SizeRange]:
+    """What the graphs accept, and what engines are built for."""
+    if size is not None:
+        if smallest or typical or largest:
+            raise UsageError(
+                "--size fixes the size, so a range makes no sense",
+                expected="--size, or --min-size/--typical-size/--max-size",
+                got="both",
+            )
+        static = SizeRange.static(Size.parse(size))
+        return static, static
+    if not (smallest or typical or largest):
+        return WHOLE_RANGE, ENGINE_RANGE
+    low = Size.parse(smallest) if smallest else ENGINE_RANGE.smallest
+    high = Size.parse(largest) if largest else ENGINE_RANGE.largest
+    middle = Size.parse(typical) if typical else _between(low, ENGINE_RANGE.typical, high)
+    chosen = SizeRange(low, middle, high)
+    return chosen, chosen
+
+
+def _between(low: Size, wanted: Size, high: Size) -> Size:
+    """The default typical size, moved into a range that was asked for."""
+    return Size(min(max(wanted.height, low.height), high.height), min(max(wanted.width, low.width), high.width))
+
+
+def _json(result: ExportResult) -> dict[str, Any]:
+    return {
+        "bundle": None if result.bundle is None else str(result.bundle),
+        "identity": None if result.manifest is None else result.manifest.entropy.identity,
+        "graphs": [
+            {
+                "name": graph.name,
+                "role": graph.onnx.graph.role,
+                "precision": graph.precision,
+                "onnx_bytes": len(graph.onnx.data),
+                "fp16": None if graph.audit is None else graph.audit.to_dict(),
+                "engines": [
+                    {
+                        "target": engine.target.name,
+                        "version": engine.version,
+                        "bytes": len(engine.data),
+                        "build_seconds": round(engine.seconds, 3),
+                        "fp16": None if engine.audit is None else engine.audit.to_dict(),
+                        "plan_smoke_check": engine.smoke.to_dict(),
+                    }
+                    for engine in graph.engines
+                ],
+            }
+            for graph in result.graphs
+        ],
+        "seconds": {name: round(seconds, 3) for name, seconds in result.seconds.items()},
+    }
+
+
+def _show(result: ExportResult) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    targets = list(dict.fromkeys(engine.target.name for graph in result.graphs for engine in graph.engines))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("graph", "role", "precision"):
+        table.add_column(heading)
+    for heading in ("ONNX kB", "FP16 arithmetic", "FP16 convolutions"):
+        table.add_column(heading, justify="right")
+    for target in targets:
+        table.add_column(f"{target} kB", justify="right")
+        table.add_column("build s", justify="right")
+    for graph in result.graphs:
+        shares = ["–", "–"]
+        if graph.audit is not None:
+            shares = [f"{graph.audit.share_of_arithmetic:.1%}", f"{graph.audit.share_of_convolutions:.1%}"]
+        row = [graph.name, graph.onnx.graph.role, graph.precision, f"{len(graph.onnx.data) / 1000:.1f}", *shares]
+        by_target = {engine.target.name: engine for engine in graph.engines}
+        for target in targets:
+            engine = by_target.get(target)
+            row += ["–", "–"] if engine is None else [f"{len(engine.data) / 1000:.1f}", f"{engine.seconds:.2f}"]
+        table.add_row(*row)
+    # A pipe has no width of its own; wrapped rows help nobody.
+    console = Console() if sys.stdout.isatty() else Console(width=200)
+    console.print(table)
+    for line in _exclusions(result):
+        click.echo(line)
+    total = sum(result.seconds.values())
+    if result.bundle is None:
+        click.echo(f"No bundle was written (--only); {total:.1f} s.")
+    else:
+        size = sum(path.stat().st_size for path in result.bundle.rglob("*") if path.is_file())
+        click.echo(
+            f"Wrote {result.bundle} ({size / 1e6:.2f} MB) in {total:.1f} s. Check it with: ptp verify {result.bundle}"
+        )
+
+
+def _exclusions(result: ExportResult) -> list[str]:
+    """Which layers stay in FP32 inside converted graphs, a line for each reason."""
+    reasons: dict[str, tuple[str, list[str]]] = {}
+    for graph in result.graphs:
+        for name, entry in (graph.audit.to_dict()["exclusions"] if graph.audit is not None else {}).items():
+            reasons.setdefault(name, (entry["reason"], []))[1].append(f"{graph.name} {entry['layers']}")
+    return [f"In FP32: {name} ({', '.join(where)} layers): {reason}." for name, (reason, where) in reasons.items()]
+
+
+def main() -> None:
+    """Entry point of the console script ``ptp-export``."""
+    export_command.main(prog_name="ptp-export")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""What an export was asked for, resolved once; and the command that asks for it again."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from ptp_export.engines.targets import TARGET_NAMES
+from ptp_export.sizes import MAX_SIDE, Size, SizeRange
+from ptp_runtime.errors import UsageError
+
+TASKS = ("seg", "det", "view")
+
+#: What the ONNX graphs of a dynamic export take.
+WHOLE_RANGE = SizeRange(Size(1, 1), Size(512, 768), Size(MAX_SIDE, MAX_SIDE))
+#: What engines are built for unless asked otherwise: their memory grows with the largest size.
+ENGINE_RANGE = SizeRange(Size(1, 1), Size(512, 768), Size(2048, 2048))
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """One export.
+
+    Attributes:
+        task: one of :data:`TASKS`.
+        checkpoint: folder, or ``demo``.
+        output: the bundle to write.
+        fp16: convert analysis, synthesis and head.
+        accepted: photo sizes that the bundle's graphs take.
+        profile: photo sizes that engines are built for.
+        targets: engine targets beside ONNX.
+        devices: compute capabilities for engines; empty for the builder's default.
+        allow_partial: accept less FP16 than asked.
+        overwrite: replace an existing bundle.
+        only: name of the one graph to process, writing no bundle; empty for all.
+        log_folder: where engine builds leave their logs.
+        build_timeout_s: seconds one engine may take.
+    """
+
+    task: str
+    checkpoint: str
+    output: Path
+    fp16: bool
+    accepted: SizeRange
+    profile: SizeRange
+    targets: tuple[str, ...]
+    devices: tuple[str, ...]
+    allow_partial: bool
+    overwrite: bool
+    only: str
+    log_folder: Path
+    build_timeout_s: float
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise UsageError("unknown task", expected=", ".join(TASKS), got=self.task)
+        unknown = [target for target in self.targets if target not in TARGET_NAMES]
+        if unknown:
+            raise UsageError("unknown target", expected=", ".join(TARGET_NAMES), got=", ".join(unknown))
+
+    @property
+    def static_size(self) -> Size | None:
+        """The one photo size of a static export; None where height and width are free."""
+        return self.accepted.typical if self.accepted.is_static else None
+
+    @property
+    def engine_targets(self) -> tuple[str, ...]:
+        """The targets that need a builder, each once, in the order given."""
+        return tuple(dict.fromkeys(target for target in self.targets if target != "onnx"))
+
+    def command(self, only: str = "") -> str:
+        """The command line that repeats this export, or one graph of it."""
+        words = ["ptp-export", "--task", self.task, "--checkpoint", self.checkpoint]
+        if self.fp16:
+            words.append("--fp16")
+        if self.accepted.is_static:
+            words += ["--size", str(self.accepted.typical)]
+        elif self.profile not in (WHOLE_RANGE, ENGINE_RANGE):
+            sizes = ("--min-size", "--typical-size", "--max-size")
+            for flag, size in zip(
+                sizes, (self.profile.smallest, self.profile.typical, self.profile.largest), strict=True
+            ):
+                words += [flag, str(size)]
+        for flag, values in (("--target", self.targets), ("--device", self.devices)):
+            for value in values:
+                words += [flag, value]
+        words += ["--allow-partial"] if self.allow_partial else []
+        words += ["--overwrite"] if self.overwrite else []
+        words += ["--log-dir", str(self.log_folder)]
+        words += ["--only", only] if only else []
+        return shlex.join([*words, "-o", str(self.output)])

@@ -1,0 +1,174 @@
+"""The export, stage by stage: checkpoint → graphs → ONNX → (ranges → FP16) → tables → engines → bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ptp_calibration import PhotoSet, Ranges, measure_ranges
+from ptp_export.bundle_writer import BundleContent, FinishedGraph, write_bundle
+from ptp_export.checkpoint_task import CheckpointTask, load_task
+from ptp_export.engines.engine_from_onnx import Engine, engine_from_onnx
+from ptp_export.engines.targets import engine_target
+from ptp_export.graphs.graphs_from_model import graphs_from_model
+from ptp_export.graphs.interface import Graph
+from ptp_export.onnx_from_graph import OnnxGraph, onnx_from_graph
+from ptp_export.options import ExportOptions
+from ptp_export.photo_groups import shipped_set
+from ptp_export.precision.audit import PrecisionAudit
+from ptp_export.precision.fp16 import fp16_from_fp32
+from ptp_export.reference import GraphSample
+from ptp_export.sizes import Size
+from ptp_export.stages import Stages, StageWatcher
+from ptp_export.static_photo import fit_photo
+from ptp_export.tables_from_model import tables_from_model
+from ptp_runtime.errors import UsageError
+from ptp_runtime.manifest import Manifest
+
+#: Roles that ``--fp16`` converts.
+CONVERTED_ROLES = frozenset({"analysis", "synthesis", "head"})
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What an export made.
+
+    Attributes:
+        bundle: its directory; None when one graph only was asked for.
+        manifest: of the bundle, likewise.
+        graphs: with audits and engines.
+        seconds: stage → duration.
+    """
+
+    bundle: Path | None
+    manifest: Manifest | None
+    graphs: tuple[FinishedGraph, ...]
+    seconds: Mapping[str, float]
+
+
+def export(options: ExportOptions, watcher: StageWatcher) -> ExportResult:
+    """Run an export.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be used.
+        TaskNotAvailableError: it has no such task.
+        MissingExtraError: a target's builder is not installed.
+        PrecisionNotMetError: FP16 was not reached.
+        StageFailedError: a stage failed; the hint is the command that repeats it.
+        UsageError: an option makes no sense, or the output path is taken.
+    """
+    for name in options.engine_targets:
+        engine_target(name).version()  # before minutes of work
+    _refuse_taken(options)
+    stages = Stages(watcher)
+    with stages.stage("load checkpoint", options.command()):
+        task = load_task(options.checkpoint, options.task)
+        graphs = _chosen(
+            graphs_from_model(task.chain.codec, task.name, task.chain.prompts, task.chain.teacher), options
+        )
+    watcher.planned(_count(graphs, options))
+    files = []
+    for graph in graphs:
+        with stages.stage(f"{graph.name}: ONNX", options.command(graph.name)):
+            files.append(onnx_from_graph(graph, options.static_size))
+    finished, calibration = _in_precision(files, task, options, stages)
+    finished = [_with_engines(graph, options, stages) for graph in finished]
+    if options.only:
+        return ExportResult(None, None, tuple(finished), stages.seconds)
+    with stages.stage("tables", options.command()):
+        tables = tables_from_model(task.chain.codec)
+    with stages.stage("write bundle", options.command()):
+        content = BundleContent(task, finished, tables, options.accepted, calibration)
+        manifest = write_bundle(content, options.output, overwrite=options.overwrite)
+    return ExportResult(options.output, manifest, tuple(finished), stages.seconds)
+
+
+def _refuse_taken(options: ExportOptions) -> None:
+    """Say early what writing the bundle would say after minutes of work."""
+    taken = options.output.exists() and (options.output.is_file() or any(options.output.iterdir()))
+    if taken and not options.overwrite and not options.only:
+        raise UsageError(
+            f"{options.output} exists already",
+            expected="a new path, or an empty directory",
+            hint="choose another name, or replace a bundle with --overwrite",
+        )
+
+
+def _chosen(graphs: Sequence[Graph], options: ExportOptions) -> tuple[Graph, ...]:
+    if not options.only:
+        return tuple(graphs)
+    chosen = tuple(graph for graph in graphs if graph.name == options.only)
+    if not chosen:
+        raise UsageError("unknown graph", expected=", ".join(graph.name for graph in graphs), got=options.only)
+    return chosen
+
+
+def _count(graphs: Sequence[Graph], options: ExportOptions) -> int:
+    converted = sum(graph.role in CONVERTED_ROLES for graph in graphs) if options.fp16 else 0
+    per_run = 1 if options.only else 3  # loading, and the tables and the bundle of a whole run
+    return per_run + len(graphs) * (1 + len(options.engine_targets)) + converted + bool(converted)
+
+
+def _in_precision(
+    files: Sequence[OnnxGraph], task: CheckpointTask, options: ExportOptions, stages: Stages
+) -> tuple[list[FinishedGraph], dict[str, Any]]:
+    """The graphs in the precision asked for, and what they were calibrated on."""
+    to_convert = [file.graph.name for file in files if options.fp16 and file.graph.role in CONVERTED_ROLES]
+    if not to_convert:
+        return [FinishedGraph(file, None, ()) for file in files], {}
+    photos = shipped_set("calibration")
+    with stages.stage("run calibration photos", options.command()):
+        samples = _samples(photos, task, options.static_size, to_convert)
+    finished = []
+    for file in files:
+        audit: PrecisionAudit | None = None
+        converted = file
+        if file.graph.name in to_convert:
+            with stages.stage(f"{file.graph.name}: FP16", options.command(file.graph.name)):
+                ranges = _ranges(file, samples[file.graph.name])
+                converted, audit = fp16_from_fp32(file, ranges, allow_partial=options.allow_partial)
+        finished.append(FinishedGraph(converted, audit, ()))
+    return finished, {
+        "provenance": photos.provenance,
+        "sha256": photos.digest,
+        "photos": [{"name": photo.name, "sha256": photo.sha256} for photo in photos.photos],
+    }
+
+
+def _samples(
+    photos: PhotoSet, task: CheckpointTask, static: Size | None, names: Sequence[str]
+) -> dict[str, list[GraphSample]]:
+    """What each graph sees on the calibration photos, from the model itself."""
+    samples: dict[str, list[GraphSample]] = {name: [] for name in names}
+    for photo in photos:
+        run = task.chain.run(fit_photo(photo.image, static))
+        for name in names:
+            samples[name].append(run.graphs[name])
+    return samples
+
+
+def _ranges(file: OnnxGraph, samples: Sequence[GraphSample]) -> Ranges:
+    wanted = [spec.name for spec in file.inputs]
+    return measure_ranges(file.model, ({name: sample.inputs[name] for name in wanted} for sample in samples))
+
+
+def _with_engines(graph: FinishedGraph, options: ExportOptions, stages: Stages) -> FinishedGraph:
+    engines: list[Engine] = []
+    for name in options.engine_targets:
+        with stages.stage(f"{graph.name}: {name}", options.command(graph.name)):
+            options.log_folder.mkdir(parents=True, exist_ok=True)
+            engines.append(
+                engine_from_onnx(
+                    graph.onnx,
+                    engine_target(name),
+                    options.profile,
+                    options.log_folder,
+                    audit=graph.audit,
+                    allow_partial=options.allow_partial,
+                    devices=options.devices,
+                    timeout_s=options.build_timeout_s,
+                )
+            )
+    return FinishedGraph(graph.onnx, graph.audit, tuple(engines))

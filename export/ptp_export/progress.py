@@ -1,0 +1,62 @@
+"""A progress bar over the stages of an export; plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+
+class ProgressBar:
+    """Watches stages (see :class:`ptp_export.stages.StageWatcher`); a context manager.
+
+    Args:
+        stream: where to draw, usually stderr: stdout belongs to the result.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._console = Console(file=stream)
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._task: TaskID | None = None
+        self._done = 0
+        self._total = 1
+
+    def __enter__(self) -> ProgressBar:
+        self._progress.start()
+        self._task = self._progress.add_task("starting", total=None)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def planned(self, count: int) -> None:
+        """Give the bar its length."""
+        self._total = count
+        if self._task is not None:
+            self._progress.update(self._task, total=count)
+
+    def started(self, name: str) -> None:
+        """Name the running stage."""
+        if self._task is not None:
+            self._progress.update(self._task, description=name)
+
+    def finished(self, name: str, seconds: float) -> None:
+        """Advance, and leave a line with the stage's time."""
+        self._done += 1
+        if self._task is not None:
+            self._progress.advance(self._task)
+        width = len(str(self._total))
+        self._console.print(f"{self._done:>{width}}/{self._total}  {name:<28} {seconds:6.1f} s", highlight=False)

@@ -1,0 +1,45 @@
+"""The ``task`` section of a manifest from the teacher's own description."""
+
+from __future__ import annotations
+
+from ptp_model.spec import TASK_IDS
+from ptp_model.teachers import DetectionOutput, SegmentationOutput, Teacher
+from ptp_runtime.errors import ExportError
+from ptp_runtime.manifest import (
+    AnchorLevel,
+    DetectionParameters,
+    SegmentationParameters,
+    TaskInfo,
+    ViewParameters,
+)
+
+
+def task_info(task: str, teacher: Teacher | None) -> TaskInfo:
+    """What a runtime must know to read the head's outputs.
+
+    Raises:
+        ExportError: the teacher describes an output that the manifest has no words for.
+    """
+    if teacher is None:
+        return TaskInfo(task, TASK_IDS[task], (), ViewParameters())
+    output = teacher.spec.output
+    if isinstance(output, SegmentationOutput):
+        return TaskInfo(task, TASK_IDS[task], teacher.spec.classes, SegmentationParameters())
+    if isinstance(output, DetectionOutput):
+        return TaskInfo(task, TASK_IDS[task], teacher.spec.classes, _detection(output))
+    raise ExportError(
+        f"the task {task!r} cannot be described in a manifest",
+        expected="a segmentation, a detection or the view",
+        got=type(output).__name__,
+    )
+
+
+def _detection(output: DetectionOutput) -> DetectionParameters:
+    return DetectionParameters(
+        levels=tuple(AnchorLevel(stride, sizes) for stride, sizes in zip(output.strides, output.sizes, strict=True)),
+        aspect_ratios=output.aspect_ratios,
+        score_threshold=output.score_threshold,
+        candidates_per_level=output.candidates_per_level,
+        nms_threshold=output.iou_threshold,
+        detections_per_image=output.max_detections,
+    )
