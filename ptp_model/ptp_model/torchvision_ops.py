@@ -1,8 +1,10 @@
 """Lets torchvision be imported when its compiled operators do not fit the installed torch.
 
 torchvision registers shape functions for ``torchvision::nms`` and ``torchvision::qnms`` while it is being imported, and
-that fails with *operator torchvision::nms does not exist* when its compiled library cannot be loaded: a torchvision built
-for CUDA beside a CPU-only torch. Nothing of what we take from torchvision (ResNet, FPN, DeepLab and RetinaNet heads) needs
+that fails with *operator torchvision::nms does not exist* when its compiled library cannot be loaded: a torchvision
+built
+for CUDA beside a CPU-only torch. Nothing of what we take from torchvision (ResNet, FPN, DeepLab and RetinaNet heads)
+needs
 compiled operators, so this module defines the two names **only when they are absent**, and gives ``nms`` a CPU kernel.
 
 Import this module before torchvision (``ptp_model/__init__.py`` does). Importing it twice is harmless.
@@ -13,6 +15,7 @@ Import this module before torchvision (``ptp_model/__init__.py`` does). Importin
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
@@ -40,7 +43,9 @@ def nms_cpu(boxes: torch.Tensor, scores: torch.Tensor, iou_threshold: float) -> 
         RuntimeError: the shapes do not fit (the class that the compiled operator raises).
     """
     if boxes.dim() != 2 or boxes.shape[1] != 4 or scores.shape != boxes.shape[:1]:
-        raise RuntimeError(f"nms: expected boxes [n, 4] and scores [n], got {list(boxes.shape)} and {list(scores.shape)}")
+        raise RuntimeError(
+            f"nms: expected boxes [n, 4] and scores [n], got {list(boxes.shape)} and {list(scores.shape)}"
+        )
     x1, y1, x2, y2 = boxes.unbind(1)
     area = (x2 - x1) * (y2 - y1)
     remaining = torch.sort(scores, descending=True, stable=True).indices
@@ -71,8 +76,8 @@ def _compiled_library() -> Path | None:
 def ensure() -> bool:
     """Make ``torchvision::nms`` and ``torchvision::qnms`` exist.
 
-    torchvision's own compiled library is tried first, as torchvision itself would: defining the names before a library that
-    does load would make it fail on a double registration.
+    torchvision's own compiled library is tried first, as torchvision itself would: defining the names before a
+    library that does load would make it fail on a double registration.
 
     Returns:
         True when our definitions are in use, False when torchvision brought its own.
@@ -82,18 +87,17 @@ def ensure() -> bool:
         return True
     path = _compiled_library()
     if path is not None:
-        try:
-            torch.ops.load_library(str(path))
-        except OSError:
-            pass  # the very case this module exists for: built for another torch
+        # An OSError is the very case this module exists for: a library built for another torch.
+        with contextlib.suppress(OSError):
+            torch.ops.load_library(str(path))  # type: ignore[no-untyped-call]
     missing = [name for name in ("nms", "qnms") if not hasattr(torch.ops.torchvision, name)]
     if not missing:
         return False
-    library = torch.library.Library("torchvision", "FRAGMENT")
+    library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
     for name in missing:
-        library.define(name + _SIGNATURE)
+        library.define(name + _SIGNATURE)  # type: ignore[no-untyped-call]
     if "nms" in missing:
-        library.impl("nms", nms_cpu, "CPU")
+        library.impl("nms", nms_cpu, "CPU")  # type: ignore[no-untyped-call]
     _library = library
     return True
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
 
 import torch
 from torch import nn
@@ -99,4 +98,4 @@ def upsample_logits(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor
 
     Used by losses and figures; a device does the same outside the head's graph.
     """
-    return cast(torch.Tensor, functional.interpolate(logits, size=size, mode="bilinear", align_corners=False))
+    return functional.interpolate(logits, size=size, mode="bilinear", align_corners=False)

@@ -10,7 +10,9 @@ from torchvision.models.segmentation import DeepLabV3_ResNet50_Weights
 def _names(meta: dict[str, object], count: int) -> tuple[str, ...]:
     categories = meta["categories"]
     if not isinstance(categories, list) or len(categories) != count:
-        raise RuntimeError(f"torchvision: expected a list of {count} class names, got {categories!r}; install torchvision 0.28")
+        raise RuntimeError(
+            f"torchvision: expected a list of {count} class names, got {categories!r}; install torchvision 0.28"
+        )
     return tuple(str(name) for name in categories)
 
 

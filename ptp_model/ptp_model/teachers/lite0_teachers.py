@@ -25,6 +25,7 @@ from ptp_model.teachers.efficientnet_lite0 import (
     EfficientNetLite0,
     load_pretrained,
 )
+from ptp_model.teachers.evidence import Evidence, EvidenceFusion
 from ptp_model.teachers.spec import (
     ClassificationOutput,
     DetectionOutput,
@@ -43,7 +44,8 @@ ATROUS_RATES = (6, 12, 18)
 SEGMENTATION_WIDTH = 64
 DETECTION_WIDTH = 64
 
-#: RetinaNet's anchors and decoding, with torchvision's constants; class index = COCO category id, as torchvision has it.
+#: RetinaNet's anchors and decoding, with torchvision's constants; class index = COCO category id, as torchvision has
+#: it.
 RETINANET_OUTPUT = DetectionOutput(
     strides=(8, 16, 32, 64, 128),
     sizes=tuple((size, int(size * 2 ** (1 / 3)), int(size * 2 ** (2 / 3))) for size in (32, 64, 128, 256, 512)),
@@ -97,17 +99,35 @@ class DeepLabHead(nn.Sequential):
         )
 
 
+class SegmentationHead(nn.Module):
+    """torchvision's DeepLab layers on the last feature map, plus the fused evidence of the ImageNet classifier."""
+
+    def __init__(self, inputs: int, classes: int) -> None:
+        super().__init__()
+        self.inputs = inputs
+        self.deeplab = DeepLabHead(inputs, classes, SEGMENTATION_WIDTH, ATROUS_RATES)
+        self.evidence = EvidenceFusion()
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """[N, inputs + classes, h, w], the feature map and the evidence, to logits [N, classes, h, w]."""
+        feature, evidence = features[:, : self.inputs], features[:, self.inputs :]
+        logits: torch.Tensor = self.deeplab(feature) + self.evidence(evidence)
+        return logits
+
+
 class Lite0Segmenter(Lite0Teacher):
     """21 VOC classes at output stride 16 (DeepLabV3, arXiv 1706.05587)."""
 
     def __init__(self) -> None:
         super().__init__(_spec("seg", VOC_CLASSES, SegmentationOutput(output_stride=16)), EfficientNetLite0(16))
-        self.head = DeepLabHead(STAGES[-1].outputs, len(VOC_CLASSES), SEGMENTATION_WIDTH, ATROUS_RATES)
+        self.evidence = Evidence()
+        self.head = SegmentationHead(STAGES[-1].outputs, len(VOC_CLASSES))
         self.freeze()
 
     def features(self, h: torch.Tensor) -> torch.Tensor:
-        """h to what the trainable head reads: [N, 320, ceil(H/16), ceil(W/16)]."""
-        return self.backbone.pyramid(h)[2]
+        """h to what the trainable head reads: [N, 320 + 21, ceil(H/16), ceil(W/16)], feature map and evidence."""
+        c5 = self.backbone.pyramid(h)[2]
+        return torch.cat([c5, self.evidence(c5)], dim=1)
 
     def tail(self, h: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.head(self.features(h))
@@ -118,7 +138,8 @@ class Lite0Segmenter(Lite0Teacher):
 
 
 class RetinaNetTop(nn.Module):
-    """torchvision's feature pyramid (levels 3 to 7) and RetinaNet head (arXiv 1708.02002) over three backbone stages."""
+    """torchvision's feature pyramid (levels 3 to 7) and RetinaNet head (arXiv 1708.02002) over three backbone
+    stages."""
 
     def __init__(self, channels: tuple[int, int, int], width: int, output: DetectionOutput, classes: int) -> None:
         super().__init__()
@@ -136,6 +157,7 @@ class Lite0Detector(Lite0Teacher):
 
     def __init__(self) -> None:
         super().__init__(_spec("det", COCO_CLASSES, RETINANET_OUTPUT), EfficientNetLite0())
+        self.output = RETINANET_OUTPUT
         channels = (STAGES[2].outputs, STAGES[4].outputs, STAGES[6].outputs)
         self.head = RetinaNetTop(channels, DETECTION_WIDTH, RETINANET_OUTPUT, len(COCO_CLASSES))
         self.freeze()
@@ -173,13 +195,16 @@ class Lite0Classifier(Lite0Teacher):
 def build(task: str, weights: Weights | None) -> Teacher:
     """The teacher of a task with its packaged backbone, and its head when weights for it are given."""
     teacher: Lite0Segmenter | Lite0Detector | Lite0Classifier
+    classifier = None
     if task == "seg":
         teacher = Lite0Segmenter()
+        classifier = teacher.evidence.classifier
     elif task == "det":
         teacher = Lite0Detector()
     else:
         teacher = Lite0Classifier()
-    load_pretrained(teacher.backbone, teacher.classifier if isinstance(teacher, Lite0Classifier) else None)
+        classifier = teacher.classifier
+    load_pretrained(teacher.backbone, classifier)
     if weights is not None:
         teacher.load_head_state(read_state(weights))
     return teacher

@@ -46,13 +46,14 @@ class SegmentationOutput:
 class DetectionOutput:
     """How to read ``cls_logits`` [N, A, K] and ``box_deltas`` [N, A, 4] (RetinaNet, arXiv 1708.02002, section 4).
 
-    A runs over the levels in order; within a level over rows, columns, then over the anchors of a cell, whose aspect ratio
-    is the outer and whose size the inner loop. Level ``l`` has ceil(n / strides[l]) cells along a side of n pixels. Cell
-    (row, column) has its anchors centred on (x, y) = (column * step_x, row * step_y). An anchor is size * sqrt(1 / ratio)
-    wide and size * sqrt(ratio) high; its corners, before the shift, are rounded to whole pixels, half to even.
+    A runs over the levels in order; within a level over rows, columns, then over the anchors of a cell, whose aspect
+    ratio
+    is the outer and whose size the inner loop. Level ``l`` has ceil(n / strides[l]) cells along a side of n pixels.
+    Cell (row, column) has its anchors centred on (x, y) = (column * step_x, row * step_y). An anchor is size * sqrt(1 /
+    ratio) wide and size * sqrt(ratio) high; its corners, before the shift, are rounded to whole pixels, half to even.
 
-    A box is decoded from deltas (dx, dy, dw, dh) of weight 1: centre + d * size, size * exp(min(d, max_log_scale)). Each
-    class has its own sigmoid score. Per level the ``candidates_per_level`` best (anchor, class) pairs above
+    A box is decoded from deltas (dx, dy, dw, dh) of weight 1: centre + d * size, size * exp(min(d, max_log_scale)).
+    Each class has its own sigmoid score. Per level the ``candidates_per_level`` best (anchor, class) pairs above
     ``score_threshold`` are kept, boxes are clipped to the image, non-maximum suppression runs per class, and the
     ``max_detections`` best remain.
 
@@ -60,8 +61,8 @@ class DetectionOutput:
         strides: pixels per cell, one per level.
         sizes: per level, the sides of square anchors in pixels.
         aspect_ratios: height over width.
-        step: ``stride``: both steps are the level's stride. ``side-over-cells``: the image's side divided by the level's
-            cells along it, rounded down (torchvision's rule).
+        step: ``stride``: both steps are the level's stride. ``side-over-cells``: the image's side divided by the
+            level's cells along it, rounded down (torchvision's rule).
     """
 
     strides: tuple[int, ...]
@@ -96,10 +97,10 @@ class TeacherSpec:
     Attributes:
         name: ``efficientnet-lite0`` or ``resnet50``, the backbone.
         task: what the head answers.
-        mean, std: normalisation of RGB in 0..1, applied by the stem as a subtraction and a multiplication *before* any zero
-            padding.
-        padding: where a strided convolution puts its zeros. ``tf-same``: (k - 3) / 2 before an even side, one more before an
-            odd one, and (k - 1) / 2 behind. ``symmetric``: (k - 1) / 2 on both sides.
+        mean, std: normalisation of RGB in 0..1, applied by the stem as a subtraction and a multiplication *before*
+            any zero padding.
+        padding: where a strided convolution puts its zeros. ``tf-same``: (k - 3) / 2 before an even side, one more
+            before an odd one, and (k - 1) / 2 behind. ``symmetric``: (k - 1) / 2 on both sides.
         feature_channels: channels of the feature h.
         feature_stride: pixels of the image per cell of h; h has ceil(H / stride) x ceil(W / stride) cells.
         classes: one name per output class, in order; an index that means no class is called ``N/A``.
@@ -122,7 +123,8 @@ class TeacherSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values; tuples become lists."""
-        return _plain(asdict(self))
+        plain: dict[str, Any] = _plain(asdict(self))
+        return plain
 
 
 def _plain(value: Any) -> Any:

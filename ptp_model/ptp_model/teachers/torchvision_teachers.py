@@ -1,13 +1,15 @@
 """torchvision's DeepLabV3-ResNet50 and RetinaNet-ResNet50-FPN, cut behind ``layer1``.
 
-Any state dict that torchvision (or a training script of its own) wrote for these two networks loads. The feature h is the
-output of ``layer1``: 256 channels, stride 4, after ReLU. FPN and ASPP read nothing earlier, so the cut loses nothing.
+Any state dict that torchvision (or a training script of its own) wrote for these two networks loads. The feature h is
+the output of ``layer1``: 256 channels, stride 4, after ReLU. FPN and ASPP read nothing earlier, so the cut loses
+nothing.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -30,8 +32,8 @@ STD = (0.229, 0.224, 0.225)
 
 STEM_LAYERS = ("conv1", "bn1", "relu", "maxpool", "layer1")
 
-#: torchvision divides the image's side by the level's cells and rounds down, so its steps on levels 6 and 7 depend on the
-#: image (61 and 114 instead of 64 and 128 for 800 pixels); its published weights were trained that way.
+#: torchvision divides the image's side by the level's cells and rounds down, so its steps on levels 6 and 7 depend on
+#: the image (61 and 114 instead of 64 and 128 for 800 pixels); its published weights were trained that way.
 RETINANET_OUTPUT = DetectionOutput(
     strides=(8, 16, 32, 64, 128),
     sizes=tuple((size, int(size * 2 ** (1 / 3)), int(size * 2 ** (2 / 3))) for size in (32, 64, 128, 256, 512)),
@@ -65,6 +67,8 @@ class ResNetTeacher(Teacher):
 
     No package carries these weights, so everything is shipped.
     """
+
+    network: Any  # torchvision publishes no types for its composites
 
     def __init__(self, spec: TeacherSpec, network: nn.Module) -> None:
         super().__init__(spec)
@@ -123,24 +127,24 @@ class DeepLabV3ResNet50(ResNetTeacher):
 class RetinaNetResNet50(ResNetTeacher):
     """Boxes of the 91 COCO category ids; photos are resized to a shorter side of 800, a longer one of at most 1 333.
 
-    On a side that is not a multiple of 32 torchvision first pads with zeros; here the network ends with the image, so cells
-    at its right and lower border can differ.
+    On a side that is not a multiple of 32 torchvision first pads with zeros; here the network ends with the image, so
+    cells at its right and lower border can differ.
 
     Args:
         weights: a state dict, or the path of one; None leaves the weights random.
-        batch_norm_epsilon: 0 for the published COCO_V1 weights, as torchvision itself sets it when it loads them; 1e-5 for
-            a network trained with torchvision's scripts.
+        batch_norm_epsilon: 0 for the published COCO_V1 weights, as torchvision itself sets it when it loads them;
+            1e-5 for a network trained with torchvision's scripts.
     """
 
     def __init__(self, weights: Weights | None = None, batch_norm_epsilon: float = 0.0) -> None:
-        network: RetinaNet = retinanet_resnet50_fpn(
-            weights=None, weights_backbone=None, num_classes=len(COCO_CLASSES), trainable_backbone_layers=0
-        )
+        network: RetinaNet = retinanet_resnet50_fpn(weights=None, weights_backbone=None, num_classes=len(COCO_CLASSES))
         _freeze_batch_norms(network, batch_norm_epsilon)
         resize = Resize(short_side=800, max_long_side=1333, interpolation="bilinear")
         super().__init__(_spec("det", COCO_CLASSES, RETINANET_OUTPUT, resize), network)
         if weights is not None:
-            state = {name: value for name, value in read_state(weights).items() if not name.endswith("num_batches_tracked")}
+            state = {
+                name: value for name, value in read_state(weights).items() if not name.endswith("num_batches_tracked")
+            }
             load_strictly("RetinaNet-ResNet50-FPN", network, state, counters=False)
         self.freeze()
 
