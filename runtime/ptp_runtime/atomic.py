@@ -26,13 +26,12 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
         UsageError: the path is a directory or something else that is no regular file, or its folder is missing
             or may not be written to.
     """
-    target = Path(path)
-    if os.path.lexists(target) and (target.is_dir() or not target.is_file()):
-        raise UsageError(
-            f"{target} cannot be written", expected="the name of a file", got=_kind(target), hint="choose another name"
-        )
     # The target of a link is replaced, not the link: the user named the link on purpose.
-    target = Path(os.path.realpath(target))
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        raise UsageError(
+            f"{path} cannot be written", expected="the name of a file", got=_kind(target), hint="choose another name"
+        )
     try:
         number, name = tempfile.mkstemp(prefix=f".{target.name[:80]}.", suffix=".partial", dir=target.parent)
     except OSError as error:

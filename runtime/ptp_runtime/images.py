@@ -42,7 +42,7 @@ from ptp_runtime.errors import BrokenImageError, ImageError, UnsupportedImageErr
 LARGEST_SIDE = 4096
 """Longest side that is taken, pixels."""
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "PPM", "GIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "PPM", "GIF")
 """Pillow's names of the file formats that are opened; its other decoders never see the file."""
 
 _log = logging.getLogger(__name__)
@@ -131,7 +131,7 @@ def _load_file(path: str, convert: bool) -> Pixels:
         except UnidentifiedImageError as error:
             raise BrokenImageError(
                 f"{path} is not an image that can be read",
-                expected="one of the formats " + ", ".join(name for name in FORMATS if name != "MPO"),
+                expected="one of the formats " + ", ".join(FORMATS),
                 hint="check the file, or convert it to PNG",
             ) from error
         except Exception as error:  # Pillow's plugins raise nearly anything on damaged headers
