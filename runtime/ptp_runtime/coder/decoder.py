@@ -18,7 +18,7 @@ from ptp_runtime.bitstream.prefix import take_prefix
 from ptp_runtime.coder import decode_kernels as kernels
 from ptp_runtime.coder.checks import HASH_WORDS, hash_start, step_check
 from ptp_runtime.coder.steps import Parity, check_shape, flat_indexes, tail_last
-from ptp_runtime.errors import DesynchronisedError, StreamError, UsageError, WrongModelError
+from ptp_runtime.errors import CorruptStreamError, DesynchronisedError, StreamError, UsageError, WrongModelError
 from ptp_runtime.tables import Tables
 
 MAX_PIXELS = 4096 * 4096
@@ -36,6 +36,7 @@ class StreamDecoder:
         tables: of the bundle that decodes.
         identity: what the bundle calls itself (SHA-256 in hex or bytes; the first 32 bits are compared); None = any.
         task: which task's hyper-prompts will be used; None = any.
+        steps: how many steps of y the bundle's schedule has; None = as many as the header says.
         max_pixels: largest padded image to accept.
 
     Attributes:
@@ -43,7 +44,7 @@ class StreamDecoder:
 
     Raises:
         NotAStreamError, StreamVersionError, TruncatedStreamError, CorruptStreamError: as ``read_header``; also Corrupt
-            for a payload whose own fields are impossible.
+            for a payload whose own fields are impossible, and for another number of steps.
         WrongModelError: another identity or task.
         StreamError: more pixels than ``max_pixels``.
     """
@@ -55,10 +56,17 @@ class StreamDecoder:
         *,
         identity: bytes | str | None = None,
         task: int | None = None,
+        steps: int | None = None,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.header, payload = split_stream(data)
         _check_addressee(self.header, identity, task, max_pixels)
+        if steps is not None and steps != self.header.steps:
+            raise CorruptStreamError(
+                "the stream has another number of steps than the schedule",
+                expected=str(steps),
+                got=str(self.header.steps),
+            )
         self._tables = tables
         self._prefix, sealed, begin = take_prefix(payload, self.header)
         self._region = np.frombuffer(bytes(payload[begin:]), np.uint8)
