@@ -68,11 +68,11 @@ class ReferenceChain:
     teacher: Teacher | None
 
     @torch.no_grad()
-    def run(self, image: NDArray[np.uint8]) -> ReferenceRun:
+    def run(self, image: NDArray[Any]) -> ReferenceRun:
         """Encode and decode one photo.
 
         Args:
-            image: uint8 [H, W, 3], RGB, at the size the codec is given.
+            image: uint8 (or, after a resize, float32 in 0..255) [H, W, 3], RGB, at the size the codec is given.
         """
         size = Size(*image.shape[:2])
         codec = self.codec
@@ -115,8 +115,8 @@ class ReferenceChain:
         return {"logits": raw}
 
 
-def _padded(image: NDArray[np.uint8]) -> Tensor:
-    """uint8 [H, W, 3] → float32 [1, 3, Hp, Wp] in 0..1, the border pixel repeated to the right and below."""
+def _padded(image: NDArray[Any]) -> Tensor:
+    """[H, W, 3] in 0..255 → float32 [1, 3, Hp, Wp] in 0..1, the border pixel repeated to the right and below."""
     height, width = image.shape[:2]
     x = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255
     return functional.pad(x, (0, -width % PAD_MULTIPLE, 0, -height % PAD_MULTIPLE), mode="replicate")

@@ -1,10 +1,10 @@
 """A feature pyramid whose top-down path needs no computed sizes.
 
-torchvision enlarges each level to the next one's size by nearest neighbour. TensorRT-RTX cannot rule out that a side that
-went through a padding of computed width is negative, and then refuses any resize of it ("Resize shape dims should be
-non-negative"). Levels of a pyramid halve: a side of n cells lies under one of ceil(n / 2). For these, nearest neighbour
-reads cell floor(i·ceil(n/2)/n) = floor(i/2): every cell is repeated twice, and the last repetition cut off where n is
-odd. A transposed convolution with ones repeats cells, exactly and in any precision.
+torchvision enlarges each level to the next one's size by nearest neighbour. TensorRT-RTX cannot rule out that a side
+that went through a padding of computed width is negative, and then refuses any resize of it ("Resize shape dims should
+be non-negative"). Levels of a pyramid halve: a side of n cells lies under one of ceil(n / 2). For these, nearest
+neighbour reads cell floor(i·ceil(n/2)/n) = floor(i/2): every cell is repeated twice, and the last repetition cut off
+where n is odd. A transposed convolution with ones repeats cells, exactly and in any precision.
 """
 
 from __future__ import annotations

@@ -23,7 +23,8 @@ def graphs_from_model(
 ) -> tuple[Graph, ...]:
     """Cut a codec, one task's prompts and its teacher into ``analysis``, ``hyper``, the steps, ``synthesis``, ``head``.
 
-    The modules are copies in evaluation mode, with GDN, ASPP and feature pyramids in their plain forms: the model given is not changed.
+    The modules are copies in evaluation mode, with GDN, ASPP and feature pyramids in plain forms: the model given is
+    not changed.
 
     Args:
         codec: the universal codec.

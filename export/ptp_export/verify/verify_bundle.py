@@ -1,0 +1,155 @@
+"""A bundle against its checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptp_calibration import CalibrationError, PhotoSet
+from ptp_export.checkpoint_task import CheckpointTask, load_task
+from ptp_export.photo_groups import shipped_set
+from ptp_export.sizes import Size
+from ptp_export.static_photo import fit_photo
+from ptp_export.verify.chain import compare_chain
+from ptp_export.verify.graphs import GraphComparison
+from ptp_export.verify.limits import Limits
+from ptp_export.verify.report import Report
+from ptp_runtime.backends import load_graphs
+from ptp_runtime.bundle import Bundle
+from ptp_runtime.coder import warm_up
+from ptp_runtime.errors import CheckpointError, UsageError, VerificationError
+from ptp_runtime.images import load_image, padded_size
+from ptp_runtime.manifest import Manifest
+from ptp_runtime.resample import resize_pixels, resized_shape
+from ptp_runtime.session import Session
+from ptp_runtime.tables import Tables
+
+
+class PhotoWatcher(Protocol):
+    """Told about every photo."""
+
+    def photo(self, number: int, count: int, name: str) -> None:
+        """The ``number``-th of ``count`` photos begins."""
+
+
+def verify_bundle(
+    path: Path, checkpoint: str, photos: PhotoSet | None, backend: str, limits: Limits, watcher: PhotoWatcher
+) -> Report:
+    """Compare every graph and the whole chain with PyTorch.
+
+    Args:
+        path: the bundle.
+        checkpoint: folder of the checkpoint it came from, or ``demo``.
+        photos: real photos; None for the shipped parity photographs. Those the bundle was calibrated on are left out.
+        backend: as for ``Session.open``.
+        limits: to check against.
+        watcher: told about every photo.
+
+    Returns:
+        The report; :attr:`Report.passed` says how it went.
+
+    Raises:
+        CheckpointError: not the checkpoint that the bundle was exported from.
+        VerificationError: no photo is left to compare, or a graph gives something of another shape.
+    """
+    bundle = Bundle.open(path)
+    manifest = bundle.manifest
+    task = load_task(checkpoint, manifest.task.name)
+    _require_same_checkpoint(manifest, task, checkpoint)
+    chosen = photos if photos is not None else shipped_set("parity")
+    calibrated = _calibrated_on(manifest)
+    used = chosen.without(calibrated)
+    if not len(used):
+        raise VerificationError(
+            "nothing was compared",
+            expected="at least one photo that the bundle was not calibrated on",
+            got=f"{len(chosen)} photos, all of them calibration photos",
+            hint="give other photos with --photos",
+        )
+    graphs = load_graphs(bundle, backend, None)
+    warm_up()
+    with Session(bundle, graphs, Tables.from_bytes(bundle.read(manifest.entropy.tables))) as session:
+        comparison = GraphComparison(manifest, graphs.by_name, limits)
+        limit = limits.chain_limit(_precision(manifest), manifest.task.name)
+        chain = []
+        for number, photo in enumerate(used.photos, start=1):
+            watcher.photo(number, len(used), photo.name)
+            pixels = _fitting(load_image(photo.path, convert=True), manifest)
+            run = task.chain.run(_coded(pixels, manifest))
+            comparison.add(run)
+            chain.append(compare_chain(session, photo.name, pixels, run, limit))
+        return Report(
+            bundle=str(path),
+            task=manifest.task.name,
+            identity=manifest.entropy.identity,
+            backend=graphs.choice.backend.provider,
+            checkpoint_sha256=task.digest,
+            limits_sha256=limits.sha256,
+            photos_from=chosen.provenance,
+            left_out=[photo.name for photo in chosen.photos if photo.sha256 in calibrated],
+            graphs=comparison.results(),
+            chain=chain,
+        )
+
+
+def photos_from(folder: Path) -> PhotoSet:
+    """A folder of photos as a set.
+
+    Raises:
+        UsageError: no folder, or no photo in it.
+    """
+    try:
+        return PhotoSet.from_folder(folder)
+    except CalibrationError as error:
+        raise UsageError("the photos cannot be used", got=str(error)) from error
+
+
+def _require_same_checkpoint(manifest: Manifest, task: CheckpointTask, checkpoint: str) -> None:
+    if manifest.model.checkpoint_sha256 != task.digest:
+        raise CheckpointError(
+            f"the bundle was not exported from the checkpoint {checkpoint}",
+            expected=f"a checkpoint of SHA-256 {manifest.model.checkpoint_sha256[:16]}…",
+            got=f"{task.digest[:16]}…",
+            hint="name the right one with --checkpoint",
+        )
+
+
+def _calibrated_on(manifest: Manifest) -> frozenset[str]:
+    """Digests of the photos that tuned the bundle's precision."""
+    calibration: Any = manifest.audit.get("calibration", {})
+    return frozenset(str(photo["sha256"]) for photo in calibration.get("photos", ()))
+
+
+def _precision(manifest: Manifest) -> str:
+    return "fp16" if any(graph.precision == "fp16" for graph in manifest.graphs) else "fp32"
+
+
+def _fitting(pixels: NDArray[np.uint8], manifest: Manifest) -> NDArray[np.uint8]:
+    """The photo as it is where the bundle takes its size; else scaled and cropped to the nearest size that it takes."""
+    pre = manifest.preprocessing
+    head = manifest.graph_of_role("head").inputs[0].shape
+    stride = manifest.feature.stride
+    if isinstance(head[2], int) and isinstance(head[3], int):
+        return fit_photo(pixels, Size(head[2] * stride, head[3] * stride))
+    if pre.resize is not None:
+        return pixels
+    height, width = pixels.shape[:2]
+    rows, columns = padded_size(height, width, pre.multiple)
+    return fit_photo(pixels, Size(_moved(height, rows, pre.height), _moved(width, columns, pre.width)))
+
+
+def _moved(side: int, padded: int, accepted: tuple[int, int]) -> int:
+    """The side itself where its padded length is accepted, else the nearest length that is."""
+    return side if accepted[0] <= padded <= accepted[1] else min(max(padded, accepted[0]), accepted[1])
+
+
+def _coded(pixels: NDArray[np.uint8], manifest: Manifest) -> NDArray[Any]:
+    """What the codec is given: the photo, after the resize that the task declares."""
+    if manifest.preprocessing.resize is None:
+        return pixels
+    height, width = pixels.shape[:2]
+    rows, columns = resized_shape(height, width, manifest.preprocessing.resize)
+    return pixels if (rows, columns) == (height, width) else resize_pixels(pixels, rows, columns)
