@@ -99,7 +99,7 @@ def test_another_scale_index_never_passes(steps: list[Step], seed: int, lanes: i
     at = tuple(places[np.random.default_rng(seed).integers(len(places))])
     live, other = symbols.copy(), indexes.copy()
     live[at] = 1  # else the zero map may name the channel, whose indices then do not matter
-    other[at] += -1 if seed % 2 or other[at] == 63 else 1
+    other[at] = int(other[at]) + (-1 if seed % 2 or other[at] == 63 else 1)
     steps = [*steps[:where], (live, indexes, first, parity), *steps[where + 1 :]]
 
     tables = Tables.build(GAUSSIAN, HYPER)
