@@ -151,7 +151,7 @@ def _json(result: ExportResult) -> dict[str, Any]:
         "graphs": [
             {
                 "name": graph.name,
-                "role": graph.onnx.graph.role,
+                "role": graph.onnx.role,
                 "precision": graph.precision,
                 "onnx_bytes": len(graph.onnx.data),
                 "fp16": None if graph.audit is None else graph.audit.to_dict(),
@@ -190,7 +190,7 @@ def _show(result: ExportResult) -> None:
         shares = ["–", "–"]
         if graph.audit is not None:
             shares = [f"{graph.audit.share_of_arithmetic:.1%}", f"{graph.audit.share_of_convolutions:.1%}"]
-        row = [graph.name, graph.onnx.graph.role, graph.precision, f"{len(graph.onnx.data) / 1000:.1f}", *shares]
+        row = [graph.name, graph.onnx.role, graph.precision, f"{len(graph.onnx.data) / 1000:.1f}", *shares]
         by_target = {engine.target.name: engine for engine in graph.engines}
         for target in targets:
             engine = by_target.get(target)

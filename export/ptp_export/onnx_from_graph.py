@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from onnx import helper
 from torch import Tensor
 from torch.export import Dim
 
-from ptp_export.graphs.interface import Graph, TensorSpec, factor_and_symbol
+from ptp_export.graphs.interface import Graph
+from ptp_export.onnx_graph import OnnxGraph, onnx_graph
 from ptp_export.onnx_passes.declare_interface import DeclareInterface
 from ptp_export.onnx_passes.drop_unused_inputs import DropUnusedInputs
 from ptp_export.onnx_passes.fold_constants import FoldConstants
@@ -25,6 +23,7 @@ from ptp_export.onnx_passes.graph_pass import producers
 from ptp_export.onnx_passes.strip_metadata import StripMetadata
 from ptp_export.onnx_passes.write_initializers import WriteInitializers
 from ptp_export.sizes import MAX_SIDE, Size
+from ptp_export.tensor_spec import factor_and_symbol
 from ptp_runtime.errors import ExportError
 
 #: Highest opset whose every operator TensorRT-RTX 1.7 parses; 23's Attention is not among them.
@@ -33,29 +32,6 @@ OPSET = 20
 TRACE_SIZE = Size(140, 200)
 
 _TEMPLATE_SEED = 20241
-
-
-@dataclass(frozen=True)
-class OnnxGraph:
-    """One finished ONNX file of a bundle.
-
-    Attributes:
-        graph: what it was made from, with only the inputs that the file reads.
-        model: the file's content.
-        data: the file's bytes; equal models give equal bytes.
-        inputs, outputs: as declared in the file: numbers where static, symbolic sizes where not.
-    """
-
-    graph: Graph
-    model: onnx.ModelProto
-    data: bytes
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-
-    @property
-    def sha256(self) -> str:
-        """Digest of the file, hex."""
-        return hashlib.sha256(self.data).hexdigest()
 
 
 def onnx_from_graph(graph: Graph, size: Size | None = None) -> OnnxGraph:
@@ -80,28 +56,7 @@ def onnx_from_graph(graph: Graph, size: Size | None = None) -> OnnxGraph:
     model = DeclareInterface(graph.inputs, graph.outputs, bindings)(model)
     _check_names(model, graph)
     _check_prompts_read(model, graph, set(real_prompts))
-    return finished(graph, model)
-
-
-def finished(graph: Graph, model: onnx.ModelProto) -> OnnxGraph:
-    """Check a model and serialise it.
-
-    Raises:
-        ExportError: ``onnx.checker`` refuses it.
-    """
-    try:
-        onnx.checker.check_model(model, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError(
-            f"the exported graph {graph.name!r} is not valid ONNX", got=str(error).strip().splitlines()[0]
-        ) from error
-    return OnnxGraph(
-        graph=graph,
-        model=model,
-        data=model.SerializeToString(deterministic=True),
-        inputs=tuple(_declared(value) for value in model.graph.input),
-        outputs=tuple(_declared(value) for value in model.graph.output),
-    )
+    return onnx_graph(graph.name, graph.role, model)
 
 
 def example_inputs(graph: Graph, size: Size, seed: int = 0) -> dict[str, Tensor]:
@@ -205,9 +160,3 @@ def _check_prompts_read(model: onnx.ModelProto, graph: Graph, prompts: set[str])
             f"{len(unread)} task-prompt parameters of the graph {graph.name!r} are stored but never read",
             got=", ".join(unread[:4]),
         )
-
-
-def _declared(value: onnx.ValueInfoProto) -> TensorSpec:
-    tensor = value.type.tensor_type
-    dims = tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param for dim in tensor.shape.dim)
-    return TensorSpec(value.name, helper.tensor_dtype_to_np_dtype(tensor.elem_type).name, dims)

@@ -8,22 +8,23 @@ from pathlib import Path
 from typing import Any
 
 from ptp_calibration import PhotoSet, Ranges, measure_ranges
-from ptp_export.bundle_writer import BundleContent, FinishedGraph, write_bundle
-from ptp_export.checkpoint_task import CheckpointTask, load_task
+from ptp_export.bundle.tables_from_model import tables_from_model
+from ptp_export.bundle.writer import BundleContent, FinishedGraph, write_bundle
 from ptp_export.engines.engine_from_onnx import Engine, engine_from_onnx
 from ptp_export.engines.targets import engine_target
 from ptp_export.graphs.graphs_from_model import graphs_from_model
 from ptp_export.graphs.interface import Graph
-from ptp_export.onnx_from_graph import OnnxGraph, onnx_from_graph
+from ptp_export.onnx_from_graph import onnx_from_graph
+from ptp_export.onnx_graph import OnnxGraph
 from ptp_export.options import ExportOptions
-from ptp_export.photo_groups import shipped_set
+from ptp_export.oracle.checkpoint_task import CheckpointTask, load_task
+from ptp_export.oracle.photo_groups import shipped_set
+from ptp_export.oracle.reference import GraphSample
+from ptp_export.oracle.static_photo import fit_photo
 from ptp_export.precision.audit import PrecisionAudit
 from ptp_export.precision.fp16 import fp16_from_fp32
-from ptp_export.reference import GraphSample
 from ptp_export.sizes import Size
 from ptp_export.stages import Stages, StageWatcher
-from ptp_export.static_photo import fit_photo
-from ptp_export.tables_from_model import tables_from_model
 from ptp_runtime.errors import UsageError
 from ptp_runtime.manifest import Manifest
 
@@ -115,7 +116,7 @@ def _in_precision(
     files: Sequence[OnnxGraph], task: CheckpointTask, options: ExportOptions, stages: Stages
 ) -> tuple[list[FinishedGraph], dict[str, Any]]:
     """The graphs in the precision asked for, and what they were calibrated on."""
-    to_convert = [file.graph.name for file in files if options.fp16 and file.graph.role in CONVERTED_ROLES]
+    to_convert = [file.name for file in files if options.fp16 and file.role in CONVERTED_ROLES]
     if not to_convert:
         return [FinishedGraph(file, None, ()) for file in files], {}
     photos = shipped_set("calibration")
@@ -125,9 +126,9 @@ def _in_precision(
     for file in files:
         audit: PrecisionAudit | None = None
         converted = file
-        if file.graph.name in to_convert:
-            with stages.stage(f"{file.graph.name}: FP16", options.command(file.graph.name)):
-                ranges = _ranges(file, samples[file.graph.name])
+        if file.name in to_convert:
+            with stages.stage(f"{file.name}: FP16", options.command(file.name)):
+                ranges = _ranges(file, samples[file.name])
                 converted, audit = fp16_from_fp32(file, ranges, allow_partial=options.allow_partial)
         finished.append(FinishedGraph(converted, audit, ()))
     return finished, {

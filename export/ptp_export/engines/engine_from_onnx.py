@@ -17,7 +17,7 @@ from ptp_export.engines import worker
 from ptp_export.engines.network_audit import precision_by_node, require_fp32
 from ptp_export.engines.plan_text import PlanText, plan_text
 from ptp_export.engines.targets import Target
-from ptp_export.onnx_from_graph import OnnxGraph
+from ptp_export.onnx_graph import OnnxGraph
 from ptp_export.onnx_passes.widen_int16 import WidenInt16
 from ptp_export.precision.audit import PrecisionAudit
 from ptp_export.sizes import SizeRange
@@ -82,7 +82,7 @@ def engine_from_onnx(
         PrecisionNotMetError: the network does not compute in what the graph asks for.
     """
     target.version()
-    stem = f"{graph.graph.name}.{target.name}"
+    stem = f"{graph.name}.{target.name}"
     paths = {kind: folder / f"{stem}.{kind}" for kind in ("onnx", "plan", "request.json", "report.json", "log")}
     paths["onnx"].write_bytes(WidenInt16()(graph.model).SerializeToString(deterministic=True))
     profile = _profile(graph, sizes)
@@ -102,16 +102,16 @@ def engine_from_onnx(
     report = _report(paths["report.json"])
     if problem or "error" in report or not paths["plan"].is_file():
         raise StageFailedError(
-            f"building the {target.name} engine of {graph.graph.name!r} failed",
+            f"building the {target.name} engine of {graph.name!r} failed",
             got=report.get("error") or problem or "no engine",
             hint=f"read {paths['log']}; repeat it with: {shlex.join(command)}",
         )
     if audit is None:
-        require_fp32(graph.graph.name, report["layers"])
+        require_fp32(graph.name, report["layers"])
         engine_audit = None
     else:
         engine_audit = audit.with_engine(precision_by_node(report["layers"]))
-        engine_audit.require_met(graph.graph.name, allow_partial=allow_partial)
+        engine_audit.require_met(graph.name, allow_partial=allow_partial)
     data = paths["plan"].read_bytes()
     for product in (paths["plan"], paths["onnx"], paths["report.json"]):
         product.unlink()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ptp_export.graphs.interface import Graph, TensorSpec
+from ptp_export.graphs.interface import Graph
+from ptp_export.tensor_spec import TensorSpec
 from ptp_model.codec import FeatureCodec
 from ptp_model.prompts import TaskPrompts
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import onnx
 from onnx import helper
 
-from ptp_export.graphs.interface import TensorSpec
 from ptp_export.onnx_passes.graph_pass import GraphPass
+from ptp_export.tensor_spec import TensorSpec
 
 
 class DeclareInterface(GraphPass):

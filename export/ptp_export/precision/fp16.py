@@ -9,7 +9,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from ptp_calibration import TensorRange
-from ptp_export.onnx_from_graph import OnnxGraph, finished
+from ptp_export.onnx_graph import OnnxGraph, onnx_graph
 from ptp_export.onnx_passes.graph_pass import GraphPass
 from ptp_export.precision.audit import PrecisionAudit, audit_precision
 from ptp_export.precision.exclusions import Exclusion, find_exclusions
@@ -186,9 +186,9 @@ def fp16_from_fp32(
         PrecisionNotMetError: FP16 was not reached where it should have been.
         ExportError: a tensor was not measured.
     """
-    if graph.graph.role == "entropy":
+    if graph.role == "entropy":
         raise EntropyPathError(
-            f"the graph {graph.graph.name!r} belongs to the entropy path and is never converted",
+            f"the graph {graph.name!r} belongs to the entropy path and is never converted",
             expected="role analysis, synthesis or head",
             got="role entropy",
             hint="leave it in FP32: encoder and decoder must compute the same integers",
@@ -198,12 +198,12 @@ def fp16_from_fp32(
     missing = sorted(measured - set(ranges))
     if missing:
         raise ExportError(
-            f"{len(missing)} tensors of the graph {graph.graph.name!r} were never measured",
+            f"{len(missing)} tensors of the graph {graph.name!r} were never measured",
             got=", ".join(missing[:4]),
             hint="measure the ranges of this very file on real photos first",
         )
     exclusions = find_exclusions(typed, ranges)
-    converted = finished(graph.graph, Fp16FromFp32(exclusions)(graph.model))
+    converted = onnx_graph(graph.name, graph.role, Fp16FromFp32(exclusions)(graph.model))
     audit = audit_precision(typed, TypedGraph(converted.model), exclusions, ranges)
-    audit.require_met(graph.graph.name, allow_partial=allow_partial)
+    audit.require_met(graph.name, allow_partial=allow_partial)
     return converted, audit

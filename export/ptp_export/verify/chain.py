@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ptp_export.reference import ReferenceRun
+from ptp_export.oracle.reference import ReferenceRun
 from ptp_export.verify.limits import ChainLimit
 from ptp_export.verify.measure import float_error, integer_error
 from ptp_export.verify.report import ChainResult

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ptp_export.reference import ReferenceRun
+from ptp_export.oracle.reference import ReferenceRun
 from ptp_export.verify.limits import Limits
 from ptp_export.verify.measure import FloatError, IntegerError, float_error, integer_error
 from ptp_export.verify.report import GraphResult, TensorResult

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptp_calibration import CalibrationError, PhotoSet
-from ptp_export.checkpoint_task import CheckpointTask, load_task
-from ptp_export.photo_groups import shipped_set
+from ptp_export.oracle.checkpoint_task import CheckpointTask, load_task
+from ptp_export.oracle.photo_groups import shipped_set
+from ptp_export.oracle.static_photo import fit_photo
 from ptp_export.sizes import Size
-from ptp_export.static_photo import fit_photo
 from ptp_export.verify.chain import compare_chain
 from ptp_export.verify.graphs import GraphComparison
 from ptp_export.verify.limits import Limits

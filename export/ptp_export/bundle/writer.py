@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ptp_export.checkpoint_task import CheckpointTask
+from ptp_export.bundle.task_info import task_info
 from ptp_export.engines.engine_from_onnx import Engine
-from ptp_export.graphs.interface import TensorSpec
-from ptp_export.onnx_from_graph import OnnxGraph
+from ptp_export.onnx_graph import OnnxGraph
+from ptp_export.oracle.checkpoint_task import CheckpointTask
 from ptp_export.precision.audit import PrecisionAudit
 from ptp_export.sizes import FEATURE_STRIDE, PAD_MULTIPLE, SizeRange
-from ptp_export.task_info import task_info
+from ptp_export.tensor_spec import TensorSpec
 from ptp_model.teachers import Teacher
 from ptp_runtime.atomic import new_directory
 from ptp_runtime.errors import ExportError
@@ -57,7 +57,7 @@ class FinishedGraph:
 
     @property
     def name(self) -> str:
-        return self.onnx.graph.name
+        return self.onnx.name
 
     @property
     def precision(self) -> str:
@@ -148,7 +148,7 @@ def _manifest(content: BundleContent, tables_sha256: str) -> Manifest:
 def _graph_entry(graph: FinishedGraph) -> GraphEntry:
     return GraphEntry(
         name=graph.name,
-        role=graph.onnx.graph.role,
+        role=graph.onnx.role,
         file=f"graphs/{graph.name}.onnx",
         sha256=graph.onnx.sha256,
         precision=graph.precision,
@@ -168,7 +168,7 @@ def _engine_file(graph: FinishedGraph, engine: Engine) -> str:
 def _engine_entry(graph: FinishedGraph, engine: Engine) -> EngineEntry:
     return EngineEntry(
         file=_engine_file(graph, engine),
-        role=graph.onnx.graph.role,
+        role=graph.onnx.role,
         graph=graph.name,
         target=engine.target.name,
         precision=graph.precision,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ptp_export.reference import ReferenceChain
+from ptp_export.oracle.reference import ReferenceChain
 from ptp_model import checkpoint
 from ptp_model.errors import ModelError
 from ptp_runtime.errors import CheckpointError, TaskNotAvailableError
