@@ -83,6 +83,9 @@ class ModelSpec:
         F: channels of the feature h (stride 4).
         image_mean, image_std: per RGB channel, for images in 0..1; the teacher's preprocessing.
         skip_index: scale indices below it are not coded.
+        lead_multiple: the image is padded at the top and left to a multiple of this before anything else. 4 for a teacher
+            with TensorFlow's SAME padding: its grid of features is tied to the far corner of the image, and shifts by up
+            to three pixels with the image's size; 1 for a teacher whose grid starts at the first pixel.
     """
 
     preset: str
@@ -106,6 +109,7 @@ class ModelSpec:
     checkerboard: CheckerboardSpec
     zigzag: ZigzagSpec
     lrcp: LrcpSpec
+    lead_multiple: int = 1
     skip_index: int = 2
 
     def __post_init__(self) -> None:
@@ -167,12 +171,13 @@ class _Teacher:
     channels: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    lead_multiple: int
 
 
 #: Channels of the second-stage feature and the preprocessing (images in 0..1) of each teacher family.
 TEACHERS = {
-    "efficientnet-lite0": _Teacher(24, (127 / 255,) * 3, (128 / 255,) * 3),
-    "resnet50": _Teacher(256, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "efficientnet-lite0": _Teacher(24, (127 / 255,) * 3, (128 / 255,) * 3, 4),
+    "resnet50": _Teacher(256, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 1),
 }
 
 _FULL: dict[str, Any] = {
@@ -276,5 +281,6 @@ def preset(
         F=feature.channels,
         image_mean=feature.mean,
         image_std=feature.std,
+        lead_multiple=feature.lead_multiple,
         **sizes,
     )

@@ -224,20 +224,32 @@ def padded_size(height: int, width: int, multiple: int) -> tuple[int, int]:
     return -(-height // multiple) * multiple, -(-width // multiple) * multiple
 
 
-def network_input(pixels: npt.NDArray[np.uint8] | npt.NDArray[np.float32], multiple: int) -> npt.NDArray[np.float32]:
+def lead_padding(height: int, width: int, lead_multiple: int) -> tuple[int, int]:
+    """Rows above and columns left of the photo in the coded image, so that both sides end on a multiple."""
+    return -height % lead_multiple, -width % lead_multiple
+
+
+def network_input(
+    pixels: npt.NDArray[np.uint8] | npt.NDArray[np.float32], multiple: int, lead_multiple: int = 1
+) -> npt.NDArray[np.float32]:
     """The analysis graph's ``image``: float32 [1, 3, Hp, Wp], RGB in 0..1.
 
-    Padded right and bottom by repeating the border pixel, so that no edge appears where the photo ends.
+    Padded by repeating the border pixel, so that no edge appears where the photo ends: first at the top and left (see
+    :func:`lead_padding`), then at the right and bottom.
 
     Args:
         pixels: uint8 (H, W, 3), or float32 of the same shape in 0..255 (after a declared resize).
         multiple: Hp and Wp are H and W rounded up to a multiple of this.
+        lead_multiple: of the padding at the top and left; divides ``multiple``. 1: none.
     """
     height, width = pixels.shape[:2]
-    padded_height, padded_width = padded_size(height, width, multiple)
-    out = np.empty((1, 3, padded_height, padded_width), np.float32)
+    top, left = lead_padding(height, width, lead_multiple)
+    bottom, right = top + height, left + width
+    out = np.empty((1, 3, *padded_size(height, width, multiple)), np.float32)
     planes = out[0]
-    np.divide(pixels.transpose(2, 0, 1), np.float32(255), out=planes[:, :height, :width], dtype=np.float32)
-    planes[:, :height, width:] = planes[:, :height, width - 1 : width]
-    planes[:, height:] = planes[:, height - 1 : height]
+    np.divide(pixels.transpose(2, 0, 1), np.float32(255), out=planes[:, top:bottom, left:right], dtype=np.float32)
+    planes[:, top:bottom, :left] = planes[:, top:bottom, left : left + 1]
+    planes[:, top:bottom, right:] = planes[:, top:bottom, right - 1 : right]
+    planes[:, :top] = planes[:, top : top + 1]
+    planes[:, bottom:] = planes[:, bottom - 1 : bottom]
     return out

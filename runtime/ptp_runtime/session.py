@@ -24,7 +24,7 @@ from ptp_runtime.decoder import decode_latents
 from ptp_runtime.encoder import encode_latents
 from ptp_runtime.entropy_path import EntropyPath, require_finite, require_shape, run_graph
 from ptp_runtime.errors import UsageError, WrongModelError
-from ptp_runtime.images import Pixels, load_image, network_input, padded_size
+from ptp_runtime.images import Pixels, lead_padding, load_image, network_input, padded_size
 from ptp_runtime.latents import Latents
 from ptp_runtime.manifest import Manifest
 from ptp_runtime.rate import Rate
@@ -199,7 +199,9 @@ class Session:
             height, width = self._coded_shape(pixels)
             self._require_size(height, width)
             coded = pixels if pixels.shape[:2] == (height, width) else resize_pixels(pixels, height, width)
-            photo = network_input(coded, self.manifest.preprocessing.multiple)
+            photo = network_input(
+                coded, self.manifest.preprocessing.multiple, self.manifest.preprocessing.lead_multiple
+            )
         with watch("analysis"):
             tensors = self._run("analysis", {"image": photo})
         entropy, (rows, columns) = self.manifest.entropy, photo.shape[2:]
@@ -239,7 +241,8 @@ class Session:
         for name, array in raw.items():
             require_finite(f"the head's output {name!r}", array)
         with watch("postprocess"):
-            output = output_from_head(self.manifest.task, raw, (height, width), original)
+            lead = lead_padding(height, width, self.manifest.preprocessing.lead_multiple)
+            output = output_from_head(self.manifest.task, raw, (height, width), original, lead)
         rate = Rate(len(data), height, width, *original)
         return Decoded(output, rate, latents, {**latents.hyper, "h": h, **raw}, watch.milliseconds)
 
@@ -290,6 +293,21 @@ class Session:
                 f" {pre.width[1]}",
                 got=f"{height}×{width} (height×width), padded to {rows}×{columns}",
                 hint="export a bundle for this size (ptp-export --size), or scale the photo",
+            )
+        self._require_head_size(height, width)
+
+    def _require_head_size(self, height: int, width: int) -> None:
+        """A bundle for one size has a head for exactly that photo, not for every photo that pads to the same size."""
+        stride = self.manifest.feature.stride
+        wanted = (-(-height // stride), -(-width // stride))
+        (feature,) = self.manifest.graph_of_role("head").inputs
+        fixed = [(side, n) for side, n in zip(feature.shape[-2:], wanted, strict=True) if isinstance(side, int)]
+        if any(side != n for side, n in fixed):
+            raise UsageError(
+                "this bundle was exported for one size of photo",
+                expected=f"a feature of {' × '.join(str(side) for side in feature.shape[-2:])}, {stride} pixels each",
+                got=f"{height}×{width} (height×width), a feature of {wanted[0]} × {wanted[1]}",
+                hint="export a bundle for this size (ptp-export --size), or scale or cut the photo",
             )
 
     def _require_open(self) -> None:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from ptp_runtime.errors import ImageError, UnsupportedImageError
-from ptp_runtime.images import LARGEST_SIDE, load_image, network_input, padded_size
+from ptp_runtime.images import LARGEST_SIDE, lead_padding, load_image, network_input, padded_size
 
 pytestmark = pytest.mark.runtime
 
@@ -312,13 +312,17 @@ def test_sizes_are_rounded_up(side: int, padded: int) -> None:
     assert padded_size(64, side, 64) == (64, padded)
 
 
+@pytest.mark.parametrize("lead", [1, 4])
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 64), (64, 1), (64, 64), (65, 63), (70, 130)])
-def test_the_padding_repeats_the_edge(height: int, width: int) -> None:
+def test_the_padding_repeats_the_edge(height: int, width: int, lead: int) -> None:
     photo = np.asarray(_photo(height, width))
 
-    planes = network_input(photo, 64)
+    planes = network_input(photo, 64, lead)
 
     rows, columns = padded_size(height, width, 64)
-    expected = np.pad(photo, ((0, rows - height), (0, columns - width), (0, 0)), mode="edge")
+    top, left = lead_padding(height, width, lead)
+    assert (top, left) == (0, 0) if lead == 1 else ((top + height) % 4, (left + width) % 4) == (0, 0)
+    margins = ((top, rows - height - top), (left, columns - width - left), (0, 0))
+    expected = np.pad(photo, margins, mode="edge")
     assert planes.dtype == np.float32
     assert np.array_equal(planes, (expected.astype(np.float32) / np.float32(255)).transpose(2, 0, 1)[None])

@@ -16,6 +16,7 @@ from ptp_export.oracle.checkpoint_task import CheckpointTask
 from ptp_export.precision.audit import PrecisionAudit
 from ptp_export.sizes import FEATURE_STRIDE, PAD_MULTIPLE, SizeRange
 from ptp_export.tensor_spec import TensorSpec
+from ptp_model.spec import ModelSpec
 from ptp_model.teachers import Teacher
 from ptp_runtime.atomic import new_directory
 from ptp_runtime.errors import ExportError
@@ -119,7 +120,7 @@ def _manifest(content: BundleContent, tables_sha256: str) -> Manifest:
         task=task_info(content.task.name, teacher),
         model=ModelInfo(spec.to_dict(), content.task.digest),
         feature=FeatureInfo(spec.F, FEATURE_STRIDE),
-        preprocessing=_preprocessing(content.accepted, teacher, spec.image_mean, spec.image_std),
+        preprocessing=_preprocessing(content.accepted, teacher, spec),
         entropy=EntropyInfo(
             mode="float",
             identity=entropy_identity(
@@ -179,9 +180,7 @@ def _engine_entry(graph: FinishedGraph, engine: Engine) -> EngineEntry:
     )
 
 
-def _preprocessing(
-    accepted: SizeRange, teacher: Teacher | None, mean: tuple[float, ...], std: tuple[float, ...]
-) -> Preprocessing:
+def _preprocessing(accepted: SizeRange, teacher: Teacher | None, spec: ModelSpec) -> Preprocessing:
     (low_h, low_w), (high_h, high_w) = accepted.smallest.blocks, accepted.largest.blocks
     resize = None if teacher is None else teacher.spec.resize
     if resize is not None and resize.crop:
@@ -192,14 +191,15 @@ def _preprocessing(
         )
     return Preprocessing(
         multiple=PAD_MULTIPLE,
+        lead_multiple=spec.lead_multiple,
         pad="edge",
         channels="RGB",
         value_range=(0.0, 1.0),
         height=(low_h * PAD_MULTIPLE, high_h * PAD_MULTIPLE),
         width=(low_w * PAD_MULTIPLE, high_w * PAD_MULTIPLE),
         resize=None if resize is None else Resize(resize.short_side, resize.max_long_side or 4096),
-        teacher_mean=mean,
-        teacher_std=std,
+        teacher_mean=spec.image_mean,
+        teacher_std=spec.image_std,
     )
 
 

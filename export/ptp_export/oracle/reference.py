@@ -76,7 +76,7 @@ class ReferenceChain:
         """
         size = Size(*image.shape[:2])
         codec = self.codec
-        padded = _padded(image)
+        padded = _padded(image, codec.spec.lead_multiple)
         y, z = codec.analysis(padded, self.prompts)
         z_hat = torch.round(z)
         mu_hyper, scale_hyper = codec.hyper_synthesis(z_hat, self.prompts)
@@ -115,11 +115,13 @@ class ReferenceChain:
         return {"logits": raw}
 
 
-def _padded(image: NDArray[Any]) -> Tensor:
-    """[H, W, 3] in 0..255 → float32 [1, 3, Hp, Wp] in 0..1, the border pixel repeated to the right and below."""
+def _padded(image: NDArray[Any], lead_multiple: int) -> Tensor:
+    """[H, W, 3] in 0..255 → float32 [1, 3, Hp, Wp] in 0..1, the border pixel repeated: first before, then behind."""
     height, width = image.shape[:2]
+    top, left = -height % lead_multiple, -width % lead_multiple
     x = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255
-    return functional.pad(x, (0, -width % PAD_MULTIPLE, 0, -height % PAD_MULTIPLE), mode="replicate")
+    behind = (-(left + width) % PAD_MULTIPLE, -(top + height) % PAD_MULTIPLE)
+    return functional.pad(x, (left, behind[0], top, behind[1]), mode="replicate")
 
 
 def _sample(inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]) -> GraphSample:

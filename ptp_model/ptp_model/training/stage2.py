@@ -162,7 +162,7 @@ class MaskedCrops:
 
     def __call__(self, step: int, size: int) -> Batch:
         rng = np.random.default_rng((self.seed, step))
-        config = CropConfig(side_px=self.side, short_side_px=(int(self.side * 1.05), self.side * 3))
+        config = CropConfig(side_px=self.side, short_side_px=(self.side * 3 // 2, self.side * 10 // 3))
         images, masks = [], []
         for _ in range(size):
             labelled = self.labelled and rng.random() < self.labelled_share

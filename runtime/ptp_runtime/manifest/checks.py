@@ -105,6 +105,12 @@ def check_whole(manifest: Manifest) -> None:
                 expected=f"two multiples of {manifest.preprocessing.multiple}, the smaller first",
                 got=f"{low}, {high}",
             )
+    if manifest.preprocessing.multiple % manifest.preprocessing.lead_multiple:
+        raise ManifestError(
+            "preprocessing.lead_multiple does not divide preprocessing.multiple",
+            expected=f"a divisor of {manifest.preprocessing.multiple}",
+            got=str(manifest.preprocessing.lead_multiple),
+        )
     if manifest.preprocessing.value_range != (0.0, 1.0):
         raise ManifestError("preprocessing.range is not the one this version knows", expected="0 to 1")
     _check_tensors(manifest)
@@ -133,6 +139,12 @@ def _check_tensors(manifest: Manifest) -> None:
 
 def _check_graph(graph: GraphEntry, inputs: dict[str, str], outputs: dict[str, str]) -> None:
     given = {tensor.name: tensor.dtype for tensor in graph.inputs}
+    if graph.role in ("analysis", "head") and (len(graph.inputs) != 1 or len(graph.inputs[0].shape) != 4):
+        raise ManifestError(
+            f"the graph {graph.name!r} takes other inputs than the runtime has",
+            expected="one input of four axes",
+            got=", ".join(f"{tensor.name} {tensor.shape}" for tensor in graph.inputs) or "none",
+        )
     if not given or any(inputs.get(name) != dtype for name, dtype in given.items()):
         raise ManifestError(
             f"the graph {graph.name!r} takes inputs that the runtime does not have",

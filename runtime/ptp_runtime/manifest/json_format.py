@@ -109,6 +109,7 @@ def dict_from_manifest(manifest: Manifest) -> dict[str, Any]:
         "feature": {"channels": manifest.feature.channels, "stride": manifest.feature.stride},
         "preprocessing": {
             "multiple": pre.multiple,
+            "lead_multiple": pre.lead_multiple,
             "pad": pre.pad,
             "channels": pre.channels,
             "range": list(pre.value_range),
@@ -162,6 +163,7 @@ def _read_preprocessing(f: Fields) -> Preprocessing:
     height, width = f.integers("height", 2, 64, 4096), f.integers("width", 2, 64, 4096)
     info = Preprocessing(
         multiple=f.integer("multiple", 64, 64),
+        lead_multiple=f.integer("lead_multiple", 1, 4),
         pad=f.one_of("pad", ("edge",)),
         channels=f.one_of("channels", ("RGB",)),
         value_range=(low, high),

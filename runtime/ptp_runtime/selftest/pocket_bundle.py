@@ -98,6 +98,7 @@ def write_pocket_bundle(
             feature=FeatureInfo(FEATURE_CHANNELS, 4),
             preprocessing=Preprocessing(
                 multiple=64,
+                lead_multiple=4,
                 pad="edge",
                 channels="RGB",
                 value_range=(0.0, 1.0),

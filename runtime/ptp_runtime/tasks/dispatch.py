@@ -23,7 +23,11 @@ def prepare(task: TaskInfo) -> None:
 
 
 def output_from_head(
-    task: TaskInfo, raw: Mapping[str, npt.NDArray[Any]], coded: tuple[int, int], original: tuple[int, int]
+    task: TaskInfo,
+    raw: Mapping[str, npt.NDArray[Any]],
+    coded: tuple[int, int],
+    original: tuple[int, int],
+    lead: tuple[int, int] = (0, 0),
 ) -> TaskOutput:
     """The result of a task from its head's outputs, each with a batch axis of 1.
 
@@ -32,6 +36,7 @@ def output_from_head(
         raw: the outputs by name: ``logits``, or ``cls_logits`` and ``box_deltas``, or ``image``.
         coded: height and width of the image that was coded.
         original: height and width of the photo.
+        lead: rows and columns that were padded before the photo (a picture is cropped there).
 
     Raises:
         EngineError: an output is missing or has another shape.
@@ -42,7 +47,7 @@ def output_from_head(
     if isinstance(task.parameters, DetectionParameters):
         logits, deltas = _output(raw, "cls_logits"), _output(raw, "box_deltas")
         return detections_from_raw(logits, deltas, coded, original, task.parameters, task.classes)
-    return view_from_image(_output(raw, "image"), coded, original)
+    return view_from_image(_output(raw, "image"), coded, original, lead)
 
 
 def _output(raw: Mapping[str, npt.NDArray[Any]], name: str) -> npt.NDArray[Any]:
