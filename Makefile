@@ -104,6 +104,8 @@ unit: $(VENV)/.test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 runtime-test: $(RUNTIME_VENV)/.test
+	@$(RUNTIME_BIN)/python -c 'import importlib.util as u, numpy; assert numpy.__version__ >= "2"; assert not any(map(u.find_spec, \
+	("torch", "onnx", "compressai", "scipy"))), "the runtime environment holds more than the runtime"'
 	$(RUNTIME_BIN)/python -m pytest -m 'runtime and not soak' $(PYTEST_ARGS)
 
 soak: $(VENV)/.test
