@@ -99,6 +99,7 @@ class PretendContext:
         self.driver = driver
         self.shape: tuple[int, ...] = ()
         self.addresses: dict[str, int] = {}
+        self.dtype = "float32"
         self.fails = False
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
@@ -115,7 +116,7 @@ class PretendContext:
     def execute_async_v3(self, stream: int) -> bool:
         assert stream == 77
         size = int(np.prod(self.shape)) * 4
-        source = np.frombuffer(ctypes.string_at(self.addresses["x"], size), np.float32)
+        source = np.frombuffer(ctypes.string_at(self.addresses["x"], size), self.dtype)
         ctypes.memmove(self.addresses["y"], (source * 2).tobytes(), size)
         return not self.fails
 
@@ -128,6 +129,7 @@ class PretendEngine:
         self._dtype = dtype
         self._names = names
         self.context = PretendContext(driver)
+        self.context.dtype = dtype
 
     def get_tensor_name(self, i: int) -> str:
         return self._names[i]
@@ -267,6 +269,20 @@ def test_a_plan_of_another_version_says_what_to_do(tmp_path: Path) -> None:
 def test_a_changed_plan_never_reaches_the_library(tmp_path: Path) -> None:
     with pytest.raises(AlteredFileError, match=r"head\.engine"):
         _backend(PretendDriver()).load(_bundle(tmp_path, b"changed"), GRAPH)
+
+
+def test_32_bit_integers_stand_for_16_bit_ones(tmp_path: Path) -> None:
+    """TensorRT has no int16: the engine of a step gives the means as int32."""
+    driver = PretendDriver()
+    graph = dataclasses.replace(
+        GRAPH, inputs=(TensorInfo("x", "int16", (1, "n")),), outputs=(TensorInfo("y", "int16", (1, "n")),)
+    )
+    loaded = _backend(driver, PretendEngine(driver, dtype="int32")).load(_bundle(tmp_path), graph)
+
+    result = loaded.run({"x": np.array([[-1023, 1023]], np.int16)})["y"]
+
+    assert result.dtype == np.int16
+    assert result.tolist() == [[-2046, 2046]]
 
 
 @pytest.mark.parametrize("options", [{"dtype": "float16"}, {"names": ("x", "z")}])

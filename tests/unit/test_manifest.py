@@ -174,7 +174,12 @@ IMPOSSIBLE = {
         lambda m: _replace_graph(m, "step_01", inputs=(TensorInfo("prompt", "float32", (1,)),)),
         "does not have",
     ),
-    "no input": (lambda m: _replace_graph(m, "head", inputs=()), "does not have"),
+    "no input": (lambda m: _replace_graph(m, "step_01", inputs=()), "does not have"),
+    "a head without an input": (lambda m: _replace_graph(m, "head", inputs=()), "one input of four axes"),
+    "a flat image": (
+        lambda m: _replace_graph(m, "analysis", inputs=(TensorInfo("image", "float32", (1, 3)),)),
+        "one input of four axes",
+    ),
     "a head of another task": (
         lambda m: _replace_graph(m, "head", outputs=(TensorInfo("image", "float32", (1,)),)),
         "does not give",
@@ -189,6 +194,10 @@ IMPOSSIBLE = {
     "sizes that are not padded": (
         lambda m: {"preprocessing": dataclasses.replace(m.preprocessing, width=(64, 100))},
         "range of padded sizes",
+    ),
+    "a lead that does not divide": (
+        lambda m: {"preprocessing": dataclasses.replace(m.preprocessing, lead_multiple=3)},
+        "lead_multiple",
     ),
     "another range of values": (
         lambda m: {"preprocessing": dataclasses.replace(m.preprocessing, value_range=(0.0, 0.5))},

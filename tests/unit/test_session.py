@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from ptp_runtime.backends import Arrays
 from ptp_runtime.bitstream import read_header
 from ptp_runtime.bundle import Bundle
 from ptp_runtime.errors import EngineError, UnsupportedImageError, UsageError, WrongModelError
-from ptp_runtime.manifest import GraphEntry, Resize
+from ptp_runtime.manifest import GraphEntry, Resize, TensorInfo
 from ptp_runtime.selftest import PocketBackend, write_pocket_bundle
 from ptp_runtime.tasks import Detections, Segmentation, View
 
@@ -152,6 +153,22 @@ def test_a_stream_of_a_size_outside_the_export_is_refused(session: Session, tmp_
 
     with pytest.raises(UsageError, match="exported for other sizes"):
         small.decode(session.encode(_photo()))
+
+
+def test_a_head_for_one_size_takes_no_other_photo(session: Session) -> None:
+    """Two photos that pad to the same size have features of different sizes."""
+    graphs = tuple(
+        dataclasses.replace(g, inputs=(TensorInfo("h", "float32", (1, 6, 18, 25)),)) if g.role == "head" else g
+        for g in session.manifest.graphs
+    )
+    fixed = dataclasses.replace(session.bundle, manifest=dataclasses.replace(session.manifest, graphs=graphs))
+    with Session.open(fixed, backend=PocketBackend()) as other:
+        data = other.encode(_photo(70, 100))
+        assert isinstance(other.decode(data), Segmentation)
+        with pytest.raises(UsageError, match="one size of photo"):
+            other.encode(_photo(74, 100))
+        with pytest.raises(UsageError, match="one size of photo"):
+            other.decode(session.encode(_photo(70, 104)))
 
 
 def test_an_image_of_another_kind_is_refused(session: Session) -> None:

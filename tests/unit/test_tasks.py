@@ -132,6 +132,15 @@ def test_a_view_is_clipped_rounded_and_cropped() -> None:
     assert view.image[4, 5].tolist() == [128, 128, 128]
 
 
+def test_a_view_leaves_out_what_was_padded_before_the_photo() -> None:
+    image = np.zeros((3, 8, 8), np.float32)
+    image[:, 3:, 2:] = 1
+
+    assert (view_from_image(image, (5, 6), (5, 6), (3, 2)).image == 255).all()
+    with pytest.raises(EngineError, match="another shape"):
+        view_from_image(image, (5, 7), (5, 7), (3, 2))
+
+
 def test_a_view_returns_to_the_photos_size() -> None:
     assert view_from_image(np.zeros((3, 8, 8), np.float32), (5, 6), (10, 12)).image.shape == (10, 12, 3)
 

@@ -52,13 +52,17 @@ class EngineGraph:
                 hint=self._rebuild,
             )
         self._dtypes = self._tensors(library, graph, entry)
+        self._results = {tensor.name: np.dtype(tensor.dtype) for tensor in graph.outputs}
         self._context = self._engine.create_execution_context()
         if self._context is None:
             raise EngineError(f"the engine {entry.file} gets no execution context", hint="free memory on the device")
         self._buffers = {name: DeviceBuffer(device) for name in self._dtypes}
 
     def _tensors(self, library: Any, graph: GraphEntry, entry: EngineEntry) -> dict[str, np.dtype[Any]]:
-        """The dtype of each tensor by name; the engine must have the manifest's inputs and outputs, dtypes included."""
+        """The engine's dtype of each tensor by name; its inputs and outputs must be the manifest's, dtypes included.
+
+        TensorRT has no 16-bit integers: where the manifest says int16, the engine gives the same values as int32.
+        """
         found: dict[tuple[str, str], np.dtype[Any]] = {}
         for i in range(self._engine.num_io_tensors):
             name = self._engine.get_tensor_name(i)
@@ -66,7 +70,7 @@ class EngineGraph:
             found[mode, name] = np.dtype(library.nptype(self._engine.get_tensor_dtype(name)))
         wanted = {("input", t.name): np.dtype(t.dtype) for t in graph.inputs}
         wanted |= {("output", t.name): np.dtype(t.dtype) for t in graph.outputs}
-        if found != wanted:
+        if {key: _widened(dtype) for key, dtype in found.items()} != {key: _widened(d) for key, d in wanted.items()}:
             raise EngineError(
                 f"the engine {entry.file} has other inputs and outputs than the graph {graph.name!r}",
                 expected=_listing(wanted),
@@ -75,7 +79,7 @@ class EngineGraph:
             )
         self._inputs = [t.name for t in graph.inputs]
         self._outputs = [t.name for t in graph.outputs]
-        return {name: dtype for (_, name), dtype in wanted.items()}
+        return {name: dtype for (_, name), dtype in found.items()}
 
     @property
     def provider(self) -> str:
@@ -89,9 +93,10 @@ class EngineGraph:
             # Kept by name until the end: the copies are asynchronous.
             host = {name: np.ascontiguousarray(inputs[name], self._dtypes[name]) for name in self._inputs}
             try:
-                return self._enqueue(host)
+                results = self._enqueue(host)
             finally:
                 self._device.synchronize()
+        return {name: array.astype(self._results[name], copy=False) for name, array in results.items()}
 
     def _enqueue(self, host: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
         """Copies and kernels on the stream; the arrays are valid once it is synchronised."""
@@ -134,6 +139,10 @@ class EngineGraph:
                 buffer.free()
             del self._context
             del self._engine
+
+
+def _widened(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    return np.dtype(np.int32) if dtype == np.int16 else dtype
 
 
 def _listing(tensors: dict[tuple[str, str], np.dtype[Any]]) -> str:
