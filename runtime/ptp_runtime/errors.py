@@ -9,7 +9,7 @@
     │   ├── NotAStreamError                 empty, or another magic number
     │   ├── StreamVersionError              a version this reader does not know
     │   ├── TruncatedStreamError            fewer bytes than the header promises
-    │   ├── CorruptStreamError              CRC, end pointer, impossible field
+    │   ├── CorruptStreamError              CRC, superfluous bytes, impossible field
     │   ├── WrongModelError                 written by another codec, entropy path or task
     │   └── DesynchronisedError             the decoder saw other symbols or scale indices than the encoder
     ├── BundleError                     5
