@@ -186,7 +186,7 @@ class Preprocessing:
     Attributes:
         multiple: the coded image is padded right and bottom to a multiple of this (64).
         lead_multiple: before that, it is padded at the top and left to a multiple of this. 4 where the teacher's
-            strided convolutions pad as TensorFlow does, which ties the feature's grid to the photo's far corner; else 1.
+            strided convolutions pad as TensorFlow does, which ties the grid of features to the far corner; else 1.
         pad: ``edge``: the border pixel is repeated.
         channels: ``RGB``.
         value_range: of the graph's input, (0, 1). The teacher's mean and std are inside its own graph.
