@@ -16,7 +16,8 @@ from onnx import TensorProto, helper
 
 from ptp_calibration.errors import CalibrationError
 
-_SUFFIXES = ("/minimum", "/maximum", "/shape")
+#: The mean is there for NaN alone, which ONNX Runtime's minimum and maximum pass over.
+_SUFFIXES = ("/minimum", "/maximum", "/mean", "/shape")
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,8 @@ def measure_ranges(
         except (onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument, ValueError) as error:
             raise CalibrationError(f"sample {count} does not fit the graph: {str(error).splitlines()[0]}") from error
         for position, name in enumerate(names):
-            low, high, shape = results[3 * position : 3 * position + 3]
-            if not (np.isfinite(low) and np.isfinite(high)):
+            low, high, mean, shape = results[4 * position : 4 * position + 4]
+            if not np.isfinite([low, high, mean]).all():
                 raise CalibrationError(f"the tensor {name} is not finite on sample {count}; the model is damaged")
             seen = TensorRange(float(low), float(high), tuple(int(n) for n in shape))
             found[name] = found[name].merged(seen) if name in found else seen
@@ -119,6 +120,7 @@ def _with_reductions(model: onnx.ModelProto) -> tuple[list[str], onnx.ModelProto
         for operator, suffix, dtype, shape in (
             ("ReduceMin", "/minimum", TensorProto.FLOAT, []),
             ("ReduceMax", "/maximum", TensorProto.FLOAT, []),
+            ("ReduceMean", "/mean", TensorProto.FLOAT, []),
             ("Shape", "/shape", TensorProto.INT64, [None]),
         ):
             node = helper.make_node(operator, [name], [name + suffix])

@@ -55,6 +55,7 @@ class Fp16FromFp32(GraphPass):
             raise self.violated("the graph is not in FP32", expected="float32 throughout", got=got)
 
     def edit(self, model: onnx.ModelProto) -> None:
+        del model.graph.value_info[:]  # types written there would contradict the new ones
         typed = TypedGraph(model)
         _Rewriter(typed, self.half_nodes(typed)).write_to(model)
 
