@@ -85,13 +85,12 @@ class Evidence(nn.Module):
 WINDOW = 7
 
 
-
 class EvidenceFusion(nn.Module):
     """Turns evidence into a term of the logits: slope * log(1 + probability / floor), one slope per class.
 
     A cell inside a large object shows only texture, so its own evidence is mixed with that of its surroundings and that
-    of the whole picture, in proportions that are trained. A class's floor grows with the number of its ImageNet classes,
-    because a classifier that has no idea still gives 118 kinds of dog an eighth of its probability.
+    of the whole picture, in proportions that are trained. A class's floor grows with the number of its ImageNet
+    classes, because a classifier that has no idea still gives 118 kinds of dog an eighth of its probability.
     """
 
     floor: torch.Tensor

@@ -7,6 +7,7 @@ classifier; detection: feature pyramid and both sub-networks).
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import cast
 
 import torch
 from torch import nn
@@ -97,6 +98,11 @@ class DeepLabHead(nn.Sequential):
             nn.ReLU(),
             nn.Conv2d(width, classes, 1),
         )
+
+    @property
+    def last(self) -> nn.Conv2d:
+        """The layer whose rows are the classes."""
+        return cast(nn.Conv2d, self[-1])
 
 
 class SegmentationHead(nn.Module):

@@ -89,7 +89,8 @@ class ResNetTeacher(Teacher):
         return self._through(STEM_LAYERS, self.normalise(image01))
 
     def shipped(self) -> nn.Module:
-        return self.network
+        network: nn.Module = self.network
+        return network
 
 
 class DeepLabV3ResNet50(ResNetTeacher):

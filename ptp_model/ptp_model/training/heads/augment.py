@@ -53,7 +53,7 @@ class BoxCropConfig:
     """
 
     side_px: int = 320
-    short_side_px: tuple[int, int] = (240, 640)
+    short_side_px: tuple[int, int] = (220, 560)
     least_visible: float = 0.35
     least_side_px: float = 8.0
     jitter: float = 0.25

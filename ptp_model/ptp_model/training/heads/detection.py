@@ -38,8 +38,8 @@ class DetectionTraining:
     """
 
     seed: int = 0
-    pool: int = 1200
-    epochs: int = 4
+    pool: int = 1000
+    epochs: int = 5
     batch: int = 8
     learning_rate: float = 1e-3
     weight_decay: float = 1e-3
