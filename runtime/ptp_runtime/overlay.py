@@ -49,8 +49,7 @@ def overlay(photo: Pixels, output: TaskOutput, lines: Sequence[str]) -> Image.Im
         lines: text for below, such as the bytes and the times.
     """
     if isinstance(output, Segmentation):
-        right, legend = _blended(photo, output.mask), _mask_legend(output)
-        result = Image.fromarray(right)
+        result, legend = Image.fromarray(_blended(photo, output.mask)), _mask_legend(output)
     elif isinstance(output, Detections):
         result, legend = Image.fromarray(photo), _box_legend(output)
     else:
@@ -60,6 +59,9 @@ def overlay(photo: Pixels, output: TaskOutput, lines: Sequence[str]) -> Image.Im
     if isinstance(output, Detections):
         # Drawn at the panel's size: lines and text of a 4000-pixel photo would vanish.
         _draw_boxes(right_panel, output, width / photo.shape[1], height / photo.shape[0])
+    elif isinstance(output, Segmentation):
+        # Several of VOC's colours are dark: a line shows where the tint ends.
+        right_panel.paste(_WHITE, mask=_contours(_scaled(Image.fromarray(output.mask), width, height, exact=True)))
     return _composed(left, right_panel, legend, lines)
 
 
@@ -70,11 +72,25 @@ def _panel_size(width: int, height: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _scaled(image: Image.Image, width: int, height: int) -> Image.Image:
+def _scaled(image: Image.Image, width: int, height: int, *, exact: bool = False) -> Image.Image:
+    """The image at the panel's size; ``exact``: no values that were not there, for class numbers."""
     if image.size == (width, height):
         return image
-    smaller = width < image.width
-    return image.resize((width, height), Image.Resampling.LANCZOS if smaller else Image.Resampling.NEAREST)
+    nearest = exact or width >= image.width
+    return image.resize((width, height), Image.Resampling.NEAREST if nearest else Image.Resampling.LANCZOS)
+
+
+def _contours(mask: Image.Image) -> Image.Image:
+    """Two pixels along every border between two classes, as a picture of 0 and 255."""
+    numbers = np.asarray(mask)
+    edge = np.zeros(numbers.shape, bool)
+    vertical = numbers[1:] != numbers[:-1]
+    horizontal = numbers[:, 1:] != numbers[:, :-1]
+    edge[1:] |= vertical
+    edge[:-1] |= vertical
+    edge[:, 1:] |= horizontal
+    edge[:, :-1] |= horizontal
+    return Image.fromarray(edge.astype(np.uint8) * np.uint8(255))
 
 
 def _blended(photo: Pixels, mask: npt.NDArray[np.uint8]) -> Pixels:
@@ -87,7 +103,9 @@ def _blended(photo: Pixels, mask: npt.NDArray[np.uint8]) -> Pixels:
 
 def _mask_legend(output: Segmentation) -> list[_Entry]:
     shares = {name: share for name, share in output.shares().items() if share >= SHOWN_SHARE}
-    return [_Entry(_colour(output.classes.index(name)), f"{name} {share:.1%}") for name, share in shares.items()]
+    return [
+        _Entry(_colour(output.classes.index(name)), f"{name.strip('_')} {share:.1%}") for name, share in shares.items()
+    ]
 
 
 def _box_legend(output: Detections) -> list[_Entry]:
@@ -128,10 +146,10 @@ def _composed(left: Image.Image, right: Image.Image, legend: Sequence[_Entry], l
     for row in rows:
         for x, entry in row:
             draw.rectangle((x, y + 2, x + 14, y + 16), fill=entry.colour, outline=_GREY)
-            draw.text((x + 20, y), entry.text, fill=_BLACK, font=_font())
+            draw.text((x + 20, y), _drawable(entry.text), fill=_BLACK, font=_font())
         y += _LINE
     for line in lines:
-        draw.text((_MARGIN, y), line, fill=_GREY, font=_font())
+        draw.text((_MARGIN, y), _drawable(line), fill=_GREY, font=_font())
         y += _LINE
     return canvas
 
@@ -153,6 +171,11 @@ def _legend_rows(legend: Sequence[_Entry], width: int) -> list[list[tuple[int, _
 def _colour(label: int) -> tuple[int, int, int]:
     red, green, blue = (int(value) for value in voc_palette()[label % 256])
     return red, green, blue
+
+
+def _drawable(text: str) -> str:
+    """The text without the sign that Pillow's own font lacks."""
+    return text.replace("×", "x")
 
 
 def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

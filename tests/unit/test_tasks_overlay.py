@@ -72,7 +72,8 @@ def test_background_stays_and_classes_are_coloured() -> None:
     image = np.asarray(overlay(photo, _output("seg", 300, 400), []))
 
     right = image[8:308, 16 + 400 : 16 + 800]
-    assert (right[:150] == 200).all()
+    assert (right[:149] == 200).all()
+    assert (right[149:151] == 255).all(), "no line where the classes meet"
     assert np.array_equal(right[200, 200], np.rint(200 * 0.45 + np.array([128, 0, 0]) * 0.55))
 
 

@@ -80,16 +80,16 @@ def _auto(bundle: Bundle, threads: int | None) -> LoadedGraphs:
         try:
             return _named(bundle, name, threads, _reason(name, passed_over))
         except BackendError as error:
-            passed_over.append(f"{name}: {error}")
+            passed_over.append(f"{name}: {error.message}")
     try:
         return _named(bundle, "cuda", threads, _reason("cuda", passed_over))
     except BackendError as error:
-        passed_over.append(f"cuda: {error}")
+        passed_over.append(f"cuda: {error.message}")
     return _named(bundle, "cpu", threads, _reason("cpu", passed_over))
 
 
 def _reason(name: str, passed_over: list[str]) -> str:
-    tried = " | ".join(passed_over)
+    tried = "; ".join(passed_over)
     return f"{name} is the first that works here" + (f" (passed over: {tried})" if tried else "")
 
 

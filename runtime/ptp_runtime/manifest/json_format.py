@@ -182,7 +182,7 @@ def _read_entropy(f: Fields) -> EntropyInfo:
         mode=f.one_of("mode", ENTROPY_MODES),
         identity=f.digest("identity"),
         tables=_read_file(f.any("tables"), f.path("tables")),
-        probability_bits=f.integer("probability_bits", 8, 15),
+        probability_bits=f.integer("probability_bits", 12, 12),
         skip_index=f.integer("skip_index", 0, 64),
         latent_channels=f.integer("latent_channels", 1, 65535),
         hyper_channels=f.integer("hyper_channels", 1, 65535),
