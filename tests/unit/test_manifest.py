@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -245,3 +246,24 @@ def test_the_default_anchors_are_those_of_torchvision() -> None:
 
     assert levels[0] == AnchorLevel(8, (32, 40, 50))
     assert levels[-1] == AnchorLevel(128, (512, 645, 812))
+
+
+def _keys(value: Any) -> set[str]:
+    if isinstance(value, dict):
+        return set(value).union(
+            *(_keys(child) for key, child in value.items() if key not in ("spec", "tools", "audit"))
+        )
+    return set().union(*(_keys(child) for child in value)) if isinstance(value, list) else set()
+
+
+def test_the_contract_names_every_field(tmp_path: Path, repository: Path) -> None:
+    page = (repository / "docs" / "bundle-format.md").read_text(encoding="utf-8")
+    manifest = dataclasses.replace(_manifest(tmp_path, task="det", resize=Resize(1, 2)), engines=(_engine(),))
+    document = json.loads(json_from_manifest(manifest))
+    # The profile's keys are the names of an engine's inputs.
+    document["engines"][0]["profile"] = document["engines"][0]["profile"]["h"]
+
+    unnamed = {key for key in _keys(document) if not re.search(rf"[`.{{, ]{key}[`}}, ]", page)}
+
+    assert len(_keys(document)) > 50
+    assert unnamed == set()
