@@ -68,7 +68,9 @@ class SameConv2d(nn.Conv2d):
 
     For stride 2 the sum of both paddings is k - 2 on an even and k - 1 on an odd side, the larger half behind. So the
     padding in front is (k - 3) / 2, plus one on an odd side, and the one behind is always (k - 1) / 2. Whether a side
-    is odd is computed as ``n - 2 * (n // 2)``: integer arithmetic that exporters keep for sides that are not known yet.
+    n is odd is computed as ``2 * ((n + 1) // 2) - n``: integer arithmetic that exporters keep for sides not known yet,
+    and in this form, unlike ``n - 2 * (n // 2)``, the layer's output is ``(n + 1) // 2``, which an engine builder can
+    see is positive without knowing n.
     """
 
     def __init__(
@@ -83,8 +85,8 @@ class SameConv2d(nn.Conv2d):
         if self.stride[0] == 1:
             return super().forward(x)
         height, width = x.shape[-2], x.shape[-1]
-        top = self.before + height - 2 * (height // 2)
-        left = self.before + width - 2 * (width // 2)
+        top = self.before + 2 * ((height + 1) // 2) - height
+        left = self.before + 2 * ((width + 1) // 2) - width
         return super().forward(functional.pad(x, (left, self.behind, top, self.behind)))
 
 
