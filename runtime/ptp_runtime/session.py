@@ -23,7 +23,7 @@ from ptp_runtime.coder import StreamDecoder, warm_up
 from ptp_runtime.decoder import decode_latents
 from ptp_runtime.encoder import encode_latents
 from ptp_runtime.entropy_path import EntropyPath, require_finite, require_shape, run_graph
-from ptp_runtime.errors import UsageError, WrongModelError
+from ptp_runtime.errors import NotAStreamError, TaskNotAvailableError, UsageError, WrongModelError
 from ptp_runtime.images import Pixels, lead_padding, load_image, network_input, padded_size
 from ptp_runtime.latents import Latents
 from ptp_runtime.manifest import Manifest
@@ -116,7 +116,11 @@ class Session:
 
     @classmethod
     def open(
-        cls, bundle: str | os.PathLike[str] | Bundle, backend: str | Backend = "auto", threads: int | None = None
+        cls,
+        bundle: str | os.PathLike[str] | Bundle,
+        backend: str | Backend = "auto",
+        threads: int | None = None,
+        task: str | None = None,
     ) -> Session:
         """Open a bundle, verify every file of it and load its graphs.
 
@@ -124,13 +128,21 @@ class Session:
             bundle: the directory that ``ptp-export`` wrote.
             backend: ``auto``, ``tensorrt``, ``tensorrt-rtx``, ``cuda`` or ``cpu``.
             threads: of ONNX Runtime on the CPU; None: the cores that this process may use.
+            task: the task that the caller counts on; None: whichever the bundle serves.
 
         Raises:
-            BundleError: missing, altered or not understood.
+            BundleError: missing, altered, not understood, or (TaskNotAvailableError) for another task.
             BackendError: the backend is missing here, or a graph does not load.
             UsageError: no such backend.
         """
         opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+        if task is not None and task != opened.manifest.task.name:
+            raise TaskNotAvailableError(
+                f"the bundle {opened.path} serves another task",
+                expected=repr(task),
+                got=repr(opened.manifest.task.name),
+                hint=f"export one for it: ptp-export --task {task}",
+            )
         tables = Tables.from_bytes(opened.read(opened.manifest.entropy.tables))
         _check_tables(tables, opened.manifest)
         graphs = load_graphs(opened, backend, threads)
@@ -183,13 +195,18 @@ class Session:
         decoded = self._decode(encoded.data, keep_steps=False)
         return Inference(encoded.data, decoded.output, encoded.rate, encoded.milliseconds, decoded.milliseconds)
 
-    def encode_detailed(self, image: Image) -> Encoded:
-        """As :meth:`encode`, with every symbol, index, mean, intermediate tensor and stage time."""
-        return self._encode(image, keep_steps=True)
+    def encode_detailed(self, image: Image, *, keep_steps: bool = True) -> Encoded:
+        """As :meth:`encode`, with every intermediate tensor and stage time.
 
-    def decode_detailed(self, data: bytes) -> Decoded:
-        """As :meth:`decode`, with every symbol, index, mean, intermediate tensor and stage time."""
-        return self._decode(data, keep_steps=True)
+        Args:
+            image: see :meth:`encode`.
+            keep_steps: also keep every symbol, index and mean, which take memory on large photos.
+        """
+        return self._encode(image, keep_steps=keep_steps)
+
+    def decode_detailed(self, data: bytes, *, keep_steps: bool = True) -> Decoded:
+        """As :meth:`decode`, with every intermediate tensor and stage time; ``keep_steps`` as above."""
+        return self._decode(data, keep_steps=keep_steps)
 
     def _encode(self, image: Image, *, keep_steps: bool) -> Encoded:
         self._require_open()
@@ -218,6 +235,13 @@ class Session:
 
     def _decode(self, data: bytes, *, keep_steps: bool) -> Decoded:
         self._require_open()
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise NotAStreamError(
+                "these are no bytes",
+                expected="the bytes of a stream",
+                got=type(data).__name__,
+                hint="read the file first",
+            )
         watch = Stopwatch()
         entropy = self.manifest.entropy
         with watch("coder"):

@@ -17,7 +17,14 @@ from ptp_runtime import Session
 from ptp_runtime.backends import Arrays
 from ptp_runtime.bitstream import read_header
 from ptp_runtime.bundle import Bundle
-from ptp_runtime.errors import EngineError, UnsupportedImageError, UsageError, WrongModelError
+from ptp_runtime.errors import (
+    EngineError,
+    NotAStreamError,
+    TaskNotAvailableError,
+    UnsupportedImageError,
+    UsageError,
+    WrongModelError,
+)
 from ptp_runtime.manifest import GraphEntry, Resize, TensorInfo
 from ptp_runtime.selftest import PocketBackend, write_pocket_bundle
 from ptp_runtime.tasks import Detections, Segmentation, View
@@ -99,10 +106,12 @@ def test_the_details_hold_every_tensor(session: Session) -> None:
     assert len(encoded.latents.steps) == len(session.manifest.entropy.schedule)
 
 
-def test_the_plain_calls_keep_no_steps(session: Session) -> None:
-    encoded = session._encode(_photo(), keep_steps=False)
+def test_steps_are_kept_only_where_they_are_wanted(session: Session) -> None:
+    encoded = session.encode_detailed(_photo(), keep_steps=False)
+    decoded = session.decode_detailed(encoded.data, keep_steps=False)
 
-    assert encoded.latents.steps == ()
+    assert encoded.latents.steps == decoded.latents.steps == ()
+    assert np.array_equal(encoded.latents.y_int, decoded.latents.y_int)
 
 
 def test_skipped_and_silent_symbols_are_zero(session: Session) -> None:
@@ -174,6 +183,27 @@ def test_a_head_for_one_size_takes_no_other_photo(session: Session) -> None:
 def test_an_image_of_another_kind_is_refused(session: Session) -> None:
     with pytest.raises(UnsupportedImageError):
         session.encode(np.zeros((8, 8), np.uint8))
+
+
+def test_a_task_that_the_bundle_lacks_is_named(tmp_path: Path) -> None:
+    bundle = write_pocket_bundle(tmp_path / "bundle", task="det")
+
+    Session.open(bundle, backend=PocketBackend(), task="det").close()
+    with pytest.raises(TaskNotAvailableError, match="expected 'seg'; got 'det'"):
+        Session.open(bundle, backend=PocketBackend(), task="seg")
+
+
+@pytest.mark.parametrize("data", ["photo.ptp", None, [1, 2], Path("photo.ptp")], ids=str)
+def test_what_is_no_bytes_is_no_stream(session: Session, data: Any) -> None:
+    with pytest.raises(NotAStreamError, match="no bytes"):
+        session.decode(data)
+
+
+def test_a_view_of_bytes_is_a_stream(session: Session) -> None:
+    data = session.encode(_photo())
+
+    for same in (bytearray(data), memoryview(data)):
+        assert isinstance(session.decode(same), Segmentation)  # type: ignore[arg-type]
 
 
 def test_a_closed_session_says_so(tmp_path: Path) -> None:

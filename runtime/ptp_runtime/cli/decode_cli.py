@@ -47,7 +47,7 @@ def decode(bundle: Path, stream: Path, output: Path, backend: str, threads: int 
     check_output(output, stream, bundle)
     data = read_stream(stream)
     with Session.open(bundle, backend=backend, threads=threads) as session:
-        decoded = session.decode_detailed(data)
+        decoded = session.decode_detailed(data, keep_steps=False)
         choice = session.backend
     write_bytes(output, file_bytes(decoded.output))
     if as_json:

@@ -48,7 +48,7 @@ def encode(
     check_output(output, photo, bundle)
     pixels = read_photo(photo, convert)
     with Session.open(bundle, backend=backend, threads=threads) as session:
-        encoded = session.encode_detailed(pixels)
+        encoded = session.encode_detailed(pixels, keep_steps=False)
         choice = session.backend
     write_bytes(output, encoded.data)
     if as_json:

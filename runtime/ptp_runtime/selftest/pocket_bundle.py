@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +126,7 @@ def write_pocket_bundle(
     return Path(folder)
 
 
+@cache
 def _tables() -> bytes:
     """The Gaussian tables, and a two-sided geometric one for each hyper channel."""
     pmf = np.array([math.exp(-abs(k) / 6) for k in range(-40, 41)])
