@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptp_runtime.bundle import Bundle
+from ptp_runtime.coder import StreamDecoder
 from ptp_runtime.errors import (
     BundleError,
     DesynchronisedError,
@@ -99,6 +100,18 @@ def test_a_backend_that_computes_otherwise_is_noticed(tmp_path: Path, stream: by
     session = Session.open(write_pocket_bundle(tmp_path / "bundle", task="view"), backend=OtherBackend())
 
     with pytest.raises(DesynchronisedError):
+        session.decode(stream)
+
+
+def test_the_end_of_every_stream_is_verified(session: Session, stream: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A difference in the last symbols shows nowhere else."""
+
+    def finish(_: StreamDecoder) -> None:
+        raise DesynchronisedError("the last lane does not come out")
+
+    monkeypatch.setattr(StreamDecoder, "finish", finish)
+
+    with pytest.raises(DesynchronisedError, match="last lane"):
         session.decode(stream)
 
 

@@ -75,6 +75,17 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     assert _leftovers(tmp_path) == []
 
 
+def test_a_reader_of_the_old_file_keeps_it(tmp_path: Path) -> None:
+    """Replaced by a rename, not written over: who has it open reads the old bytes to their end."""
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+
+    with path.open("rb") as reader:
+        write_bytes(path, b"new")
+        assert reader.read() == b"old"
+    assert path.read_bytes() == b"new"
+
+
 def test_a_directory_appears_when_it_is_complete(tmp_path: Path) -> None:
     with new_directory(tmp_path / "out") as folder:
         (folder / "sub").mkdir()
