@@ -1,0 +1,136 @@
+"""``ptp-export`` from its command line: the bundle it leaves, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+import ptp_export.pipeline
+from ptp_export.cli import export_command
+from ptp_export.oracle.photo_groups import shipped_set
+from ptp_runtime import Session
+from ptp_runtime.bundle import Bundle
+from ptp_runtime.errors import ExportError
+from ptp_runtime.images import load_image
+
+
+def _export(*arguments: str) -> Result:
+    return CliRunner().invoke(export_command, list(arguments))
+
+
+def test_the_bundle_says_what_it_is(demo_bundle: Path) -> None:
+    manifest = Bundle.open(demo_bundle).manifest
+    assert manifest.task.name == "seg"
+    assert manifest.task.classes[8] == "cat"
+    precisions = {graph.role: graph.precision for graph in manifest.graphs}
+    assert precisions == {"analysis": "fp16", "entropy": "fp32", "synthesis": "fp16", "head": "fp16"}
+    assert [graph.name for graph in manifest.graphs][:2] == ["analysis", "hyper"]
+    assert manifest.preprocessing.height == manifest.preprocessing.width == (64, 4096)
+    assert manifest.tools["onnx"]
+
+
+def test_the_audit_names_every_layer_in_fp32(demo_bundle: Path) -> None:
+    audit = Bundle.open(demo_bundle).manifest.audit["graphs"]
+    for name in ("analysis", "synthesis", "head"):
+        precision = audit[name]["precision"]
+        assert precision["share_of_convolutions"] > 0.9
+        assert precision["share_of_arithmetic"] > 0.9
+        for layer in precision["layers_in_fp32"]:
+            assert layer["exclusion"] in precision["exclusions"]
+    assert "precision" not in audit["hyper"]
+
+
+def test_calibration_and_parity_photos_stay_apart(demo_bundle: Path) -> None:
+    calibration = Bundle.open(demo_bundle).manifest.audit["calibration"]
+    used = {photo["sha256"] for photo in calibration["photos"]}
+    assert used == {photo.sha256 for photo in shipped_set("calibration").photos}
+    assert not used & {photo.sha256 for photo in shipped_set("parity").photos}
+
+
+def test_the_bundle_runs(demo_bundle: Path, cat_photo: Path) -> None:
+    with Session.open(demo_bundle, "cpu") as session:
+        result = session.infer(cat_photo)
+    assert result.output.mask.shape == load_image(cat_photo).shape[:2]  # type: ignore[union-attr]
+    assert 100 < len(result.data) < 30_000
+
+
+def test_one_graph_alone_is_reported_and_not_bundled(tmp_path: Path) -> None:
+    output = tmp_path / "bundle"
+    result = _export("--task", "view", "--fp16", "--size", "300x451", "--only", "head", "--json", "-o", str(output))
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    (graph,) = report["graphs"]
+    assert (graph["name"], graph["role"], graph["precision"]) == ("head", "head", "fp16")
+    assert graph["fp16"]["share_of_arithmetic"] > 0.9
+    assert report["bundle"] is None
+    assert set(report["seconds"]) == {"load checkpoint", "head: ONNX", "run calibration photos", "head: FP16"}
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--size", "0x5"), 2, "photo size"),
+        (("--size", "64x64", "--max-size", "128x128"), 2, "--size"),
+        (("--min-size", "640x640", "--max-size", "128x128"), 2, "not ordered"),
+        (("--only", "nothing"), 2, "unknown graph"),
+        (("--checkpoint", "absent"), 7, "absent"),
+        (("--task", "cls"), 2, "cls"),
+        (("--target", "openvino"), 2, "openvino"),
+    ],
+)
+def test_impossible_requests_end_in_one_sentence(
+    arguments: tuple[str, ...], code: int, words: str, tmp_path: Path
+) -> None:
+    base = ["-o", str(tmp_path / "bundle")] + ([] if "--task" in arguments else ["--task", "view"])
+    result = _export(*base, *arguments)
+    assert result.exit_code == code, result.output
+    assert words in result.output
+    assert "Traceback" not in result.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_taken_path_is_refused_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("precious")
+    result = _export("--task", "view", "-o", str(tmp_path))
+    assert result.exit_code == 2
+    assert "exists already" in result.output
+    assert (tmp_path / "mine.txt").read_text() == "precious"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tensorrt") is not None, reason="the full TensorRT is installed here")
+def test_a_missing_builder_names_its_extra(tmp_path: Path) -> None:
+    result = _export("--task", "view", "--target", "tensorrt", "-o", str(tmp_path / "bundle"))
+    assert result.exit_code == 10
+    assert "ptp-deploy[tensorrt]" in result.output
+
+
+@pytest.mark.parametrize("error", [ExportError("the op set does not allow it"), RuntimeError("out of luck")])
+def test_a_failing_stage_leaves_the_command_that_repeats_it(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(ptp_export.pipeline, "onnx_from_graph", fail)
+    result = _export("--task", "view", "--fp16", "--size", "64x64", "-o", str(tmp_path / "bundle"))
+    assert result.exit_code == 8
+    assert "the stage 'analysis: ONNX' failed" in result.output
+    assert error.args[0] in result.output
+    command = shlex.split(result.output.split("repeat it with: ")[1].strip().rstrip("."))
+    assert command[0] == "ptp-export"
+    assert command[command.index("--only") + 1] == "analysis"
+    assert _export(*command[1:]).exit_code == 8, "the command fails the same way"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_teaches(tmp_path: Path) -> None:
+    result = _export("--help")
+    assert result.exit_code == 0
+    for words in ("Examples:", "--target", "--fp16", "Exit codes:"):
+        assert words in result.output
