@@ -42,7 +42,9 @@ def summary(rows: list[Comparison]) -> dict[str, object]:
 @click.option("--unseen", is_flag=True, help="The photographs were kept apart from all training by other means.")
 @click.option("--threads", default=2, show_default=True)
 @click.option("--json", "output", type=click.Path(dir_okay=False, path_type=Path))
-def main(bundle: Path, photo: tuple[Path, ...], checkpoint: str, unseen: bool, threads: int, output: Path | None) -> None:
+def main(
+    bundle: Path, photo: tuple[Path, ...], checkpoint: str, unseen: bool, threads: int, output: Path | None
+) -> None:
     torch.set_num_threads(threads)
     loaded = checkpoints.load(checkpoint)
     held_out = set(loaded.provenance.get("held_out", ()))

@@ -2,9 +2,9 @@
 
     python benchmarks/photos.py BUNDLE [--checkpoint demo] [--json FILE]
 
-Both sides are the whole work, pixels to bytes and bytes to mask, in the same session code with the same coder and thread
-count; only what runs the networks differs. Rounds alternate, the figure is the median. Every stream is decoded and its
-latents compared with the encoder's, symbol for symbol, index for index.
+Both sides are the whole work, pixels to bytes and bytes to mask, in the same session code with the same coder and
+thread count; only what runs the networks differs. Rounds alternate, the figure is the median. Every stream is decoded
+and its latents compared with the encoder's, symbol for symbol, index for index.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ptp_runtime.images import load_image
 from ptp_runtime.session import Session
 
 
-def milliseconds(function, argument) -> tuple[float, object]:  # noqa: ANN001 - any callable of one argument
+def milliseconds(function, argument) -> tuple[float, object]:
     start = time.perf_counter()
     result = function(argument)
     return 1e3 * (time.perf_counter() - start), result
