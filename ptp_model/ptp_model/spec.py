@@ -83,9 +83,9 @@ class ModelSpec:
         F: channels of the feature h (stride 4).
         image_mean, image_std: per RGB channel, for images in 0..1; the teacher's preprocessing.
         skip_index: scale indices below it are not coded.
-        lead_multiple: the image is padded at the top and left to a multiple of this before anything else. 4 for a teacher
-            with TensorFlow's SAME padding: its grid of features is tied to the far corner of the image, and shifts by up
-            to three pixels with the image's size; 1 for a teacher whose grid starts at the first pixel.
+        lead_multiple: the image is padded at the top and left to a multiple of this before anything else. 4 for a
+            teacher with TensorFlow's SAME padding: its grid of features is tied to the far corner of the image, and
+            shifts by up to three pixels with the image's size; 1 for a teacher whose grid starts at the first pixel.
     """
 
     preset: str
