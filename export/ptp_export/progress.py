@@ -30,7 +30,8 @@ class ProgressBar:
         )
         self._task: TaskID | None = None
         self._done = 0
-        self._total = 1
+        self._total = 0  # not known before the checkpoint is read
+        self._waiting: list[tuple[int, str, float]] = []
 
     def __enter__(self) -> ProgressBar:
         self._progress.start()
@@ -45,6 +46,9 @@ class ProgressBar:
     def planned(self, count: int) -> None:
         """Give the bar its length."""
         self._total = count
+        for line in self._waiting:
+            self._line(*line)
+        self._waiting.clear()
         if self._task is not None:
             self._progress.update(self._task, total=count)
 
@@ -58,5 +62,11 @@ class ProgressBar:
         self._done += 1
         if self._task is not None:
             self._progress.advance(self._task)
+        if self._total:
+            self._line(self._done, name, seconds)
+        else:
+            self._waiting.append((self._done, name, seconds))
+
+    def _line(self, number: int, name: str, seconds: float) -> None:
         width = len(str(self._total))
-        self._console.print(f"{self._done:>{width}}/{self._total}  {name:<28} {seconds:6.1f} s", highlight=False)
+        self._console.print(f"{number:>{width}}/{self._total}  {name:<28} {seconds:6.1f} s", highlight=False)
