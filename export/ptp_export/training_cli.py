@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -16,11 +17,11 @@ from ptp_model import checkpoint, teachers
 from ptp_model.codec import FeatureCodec
 from ptp_model.errors import ModelError
 from ptp_model.prompts import TaskPrompts
-from ptp_model.spec import CONTEXTS, PRESETS, TRANSFORMS, preset
+from ptp_model.spec import CONTEXTS, PRESETS, TRANSFORMS, ModelSpec, preset
 from ptp_model.training.crops import SUFFIXES, PhotoCrops
 from ptp_model.training.data import Pixels, is_held_out, read_labelled
 from ptp_model.training.loop import LoopConfig
-from ptp_model.training.stage1 import Stage1Config, TeacherStem, train_stage1
+from ptp_model.training.stage1 import Stage1Config, train_stage1
 from ptp_model.training.stage2 import MaskedCrops, Stage2Config, train_stage2
 from ptp_runtime.errors import CheckpointError, UsageError
 
@@ -84,6 +85,13 @@ def train_command() -> None:
 @click.option(
     "--alpha", default=Stage1Config.alpha, show_default=True, help="α, weight of the feature error; 0: the paper."
 )
+@click.option(
+    "--beta",
+    default=Stage1Config.beta,
+    show_default=True,
+    help="β, weight of the error of deeper features; 0: the paper.",
+)
+@click.option("--start", help="Checkpoint to start from, of the same spec (its tasks are left behind).")
 @_run_options
 def stage1_command(
     preset_name: str,
@@ -92,6 +100,8 @@ def stage1_command(
     teacher_weights: Path | None,
     lam: float,
     alpha: float,
+    beta: float,
+    start: str | None,
     photos: tuple[Path, ...],
     labelled: Path | None,
     steps: int,
@@ -106,24 +116,27 @@ def stage1_command(
     with _typed_errors():
         _prepare(threads, crop, seed)
         spec = preset(preset_name, transform=transform, context=context)
-        held_out = _held_out(labelled)
-        crops = PhotoCrops(_folders(photos, labelled), crop, seed + 1, held_out)
         codec = FeatureCodec(spec)
+        earlier: Mapping[str, Any] = {}
+        if start is not None:
+            codec, earlier = _started(start, spec)
+        held_out = _held_out(labelled) | frozenset(earlier.get("held_out", ()))
+        crops = PhotoCrops(_folders(photos, labelled), crop, seed + 1, held_out)
         teacher = teachers.build(spec.teacher, "seg", teacher_weights)
         loop = LoopConfig(steps, learning_rate, seed=seed)
-        train_stage1(codec, TeacherStem(teacher), crops, Stage1Config(lam, alpha, batch), loop, output, _report)
-        provenance = {
-            "stage1": {
-                "steps": steps,
-                "crop": crop,
-                "batch": batch,
-                "lambda": lam,
-                "alpha": alpha,
-                "seed": seed,
-                "photographs": len(crops.photos),
-            },
-            "held_out": sorted(held_out),
+        train_stage1(codec, teacher, crops, Stage1Config(lam, alpha, beta, batch), loop, output, _report)
+        run = {
+            "steps": steps,
+            "crop": crop,
+            "batch": batch,
+            "learning_rate": learning_rate,
+            "lambda": lam,
+            "alpha": alpha,
+            "beta": beta,
+            "seed": seed,
+            "photographs": len(crops.photos),
         }
+        provenance = {"stage1": [*earlier.get("stage1", ()), run], "held_out": sorted(held_out)}
         digest = checkpoint.save(output / "checkpoint", codec, {}, provenance)
         click.echo(f"{output / 'checkpoint'}: digest {digest[:16]}")
 
@@ -182,6 +195,19 @@ def stage2_command(
         tasks = dict(start.tasks) | {task: checkpoint.TaskModel(prompts, teacher)}
         digest = checkpoint.save(output / "checkpoint", start.codec, tasks, provenance)
         click.echo(f"{output / 'checkpoint'}: digest {digest[:16]}")
+
+
+def _started(start: str, spec: ModelSpec) -> tuple[FeatureCodec, Mapping[str, Any]]:
+    """Codec and provenance of an earlier checkpoint of the same spec."""
+    loaded = checkpoint.load(start)
+    if loaded.spec != spec:
+        raise CheckpointError(
+            f"{start} is of another spec",
+            expected=f"preset {spec.preset}, {spec.transform}, {spec.context}",
+            got=f"preset {loaded.spec.preset}, {loaded.spec.transform}, {loaded.spec.context}",
+            hint="give the same --preset, --transform and --context",
+        )
+    return loaded.codec, loaded.provenance
 
 
 def _prepare(threads: int, crop: int, seed: int) -> None:

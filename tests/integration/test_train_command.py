@@ -39,7 +39,7 @@ def test_both_stages(photos: Path, tmp_path: Path) -> None:
     assert second.exit_code == 0, second.output
     loaded = checkpoint.load(tmp_path / "two" / "checkpoint")
     assert set(loaded.tasks) == {"seg"}
-    assert loaded.provenance["stage1"]["steps"] == loaded.provenance["stage2.seg"]["steps"] == 2
+    assert loaded.provenance["stage1"][0]["steps"] == loaded.provenance["stage2.seg"]["steps"] == 2
     before = (source / "codec.safetensors").read_bytes()
     assert (tmp_path / "two" / "checkpoint" / "codec.safetensors").read_bytes() == before, "stage 2 changed the codec"
 

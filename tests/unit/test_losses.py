@@ -24,6 +24,15 @@ def test_feature_error_is_relative_to_the_teachers_spread() -> None:
     assert losses.feature_mse(h, h_hat, std) == pytest.approx(1.0)
 
 
+def test_deep_features_count_relative_to_their_own_spread() -> None:
+    a = torch.tensor([[1.0, -1.0, 1.0, -1.0]])
+    b = 10 * a
+    halves = [a / 2, b / 2]
+    expected = 0.25 / float(a.var())
+    assert losses.deep_feature_mse([a, b], halves) == pytest.approx(expected)
+    assert losses.deep_feature_mse([a, b], [a, b]) == 0
+
+
 def test_kl_segmentation() -> None:
     teacher = torch.log(torch.tensor([0.75, 0.25])).reshape(1, 2, 1, 1)
     student = torch.log(torch.tensor([0.5, 0.5])).reshape(1, 2, 1, 1)
@@ -58,7 +67,7 @@ def test_detection_terms_count_matched_anchors_only() -> None:
 
 def test_sums() -> None:
     one = [torch.tensor(float(i)) for i in range(1, 6)]
-    assert losses.stage1_loss(one[0], one[1], one[2], 0.5, 10.0) == 1 + 0.5 * 2 + 10 * 3
+    assert losses.stage1_loss(one[0], one[1], one[2], one[3], 0.5, 10.0, 2.0) == 1 + 0.5 * 2 + 10 * 3 + 2 * 4
     assert losses.segmentation_loss(one[0], one[1], one[2], one[3], 0.5) == 0.5 + 2 + 3 + 4
     assert losses.detection_loss(one[0], one[1], one[2], one[3], one[4], 0.5) == 0.5 + 2 + 3 + 4 + 5
 

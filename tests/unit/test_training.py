@@ -18,7 +18,7 @@ from ptp_model.spec import preset
 from ptp_model.teachers import build
 from ptp_model.training.crops import PhotoCrops
 from ptp_model.training.loop import LoopConfig, learning_rate, train
-from ptp_model.training.stage1 import Stage1Config, TeacherStem, train_stage1
+from ptp_model.training.stage1 import Stage1Config, train_stage1
 from ptp_model.training.stage2 import MaskedCrops, Stage2Config, train_stage2
 
 
@@ -91,17 +91,17 @@ def test_crops_depend_on_seed_and_step_alone(photo_folder: Path) -> None:
 def test_stage1_lowers_the_loss(photo_folder: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     codec = FeatureCodec(preset("tiny"))
-    stem = TeacherStem(build("efficientnet-lite0", "seg"))
-    before = {name: value.clone() for name, value in stem.state_dict().items()}
+    teacher = build("efficientnet-lite0", "seg")
+    before = {name: value.clone() for name, value in teacher.state_dict().items()}
     lines: list[dict[str, float]] = []
     loop = LoopConfig(12, 1e-3, warmup_steps=2, log_every=3, save_every=100)
     crops = PhotoCrops([photo_folder], 64, seed=0)
     train_stage1(
-        codec, stem, crops, Stage1Config(batch=2), loop, tmp_path / "run", lambda line: lines.append(dict(line))
+        codec, teacher, crops, Stage1Config(batch=2), loop, tmp_path / "run", lambda line: lines.append(dict(line))
     )
     assert lines[-1]["loss"] < 0.8 * lines[0]["loss"]
     assert codec.feature_std.std() > 0, "the feature's statistics were measured"
-    for name, value in stem.state_dict().items():
+    for name, value in teacher.state_dict().items():
         assert torch.equal(value, before[name]), f"the teacher changed: {name}"
 
 

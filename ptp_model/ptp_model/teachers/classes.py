@@ -19,7 +19,7 @@ def _names(meta: dict[str, object], count: int) -> tuple[str, ...]:
 #: 21 classes of PASCAL VOC; 0 is the background.
 VOC_CLASSES = _names(DeepLabV3_ResNet50_Weights.DEFAULT.meta, 21)
 
-#: Index = COCO category id; 0 is the background and eleven ids that COCO never used are called ``N/A``.
+#: Index = COCO category id; 0 is the background and ten ids that COCO never used are called ``N/A``.
 COCO_CLASSES = _names(RetinaNet_ResNet50_FPN_Weights.DEFAULT.meta, 91)
 
 #: 1 000 classes of ImageNet (ILSVRC 2012).

@@ -157,8 +157,7 @@ class EfficientNetLite0(nn.Module):
 
 
 class Classifier(nn.Module):
-    """conv 1x1 to 1 280, global mean, 1 000 ImageNet classes; dropout is absent because the head is never trained
-    here."""
+    """conv 1x1 to 1 280, global mean, 1 000 ImageNet classes; no dropout, since it is never trained here."""
 
     def __init__(self) -> None:
         super().__init__()

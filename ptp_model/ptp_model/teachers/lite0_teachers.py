@@ -45,8 +45,7 @@ ATROUS_RATES = (6, 12, 18)
 SEGMENTATION_WIDTH = 64
 DETECTION_WIDTH = 64
 
-#: RetinaNet's anchors and decoding, with torchvision's constants; class index = COCO category id, as torchvision has
-#: it.
+#: RetinaNet's anchors and decoding, with torchvision's constants; a class's index is its COCO category id.
 RETINANET_OUTPUT = DetectionOutput(
     strides=(8, 16, 32, 64, 128),
     sizes=tuple((size, int(size * 2 ** (1 / 3)), int(size * 2 ** (2 / 3))) for size in (32, 64, 128, 256, 512)),
@@ -85,6 +84,9 @@ class Lite0Teacher(Teacher):
 
     def stem(self, image01: torch.Tensor) -> torch.Tensor:
         return self.backbone.feature(self.normalise(image01))
+
+    def deeper(self, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        return self.backbone.pyramid(h)
 
 
 class DeepLabHead(nn.Sequential):
@@ -144,8 +146,7 @@ class Lite0Segmenter(Lite0Teacher):
 
 
 class RetinaNetTop(nn.Module):
-    """torchvision's feature pyramid (levels 3 to 7) and RetinaNet head (arXiv 1708.02002) over three backbone
-    stages."""
+    """torchvision's feature pyramid (levels 3 to 7) and RetinaNet head over three stages (arXiv 1708.02002)."""
 
     def __init__(self, channels: tuple[int, int, int], width: int, output: DetectionOutput, classes: int) -> None:
         super().__init__()
@@ -159,7 +160,7 @@ class RetinaNetTop(nn.Module):
 
 
 class Lite0Detector(Lite0Teacher):
-    """Boxes of the 91 COCO category ids (0 and eleven others are unused), at the photo's own size."""
+    """Boxes of the 91 COCO category ids (0 and ten others are unused), at the photo's own size."""
 
     def __init__(self) -> None:
         super().__init__(_spec("det", COCO_CLASSES, RETINANET_OUTPUT), EfficientNetLite0())

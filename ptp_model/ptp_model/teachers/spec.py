@@ -47,10 +47,10 @@ class DetectionOutput:
     """How to read ``cls_logits`` [N, A, K] and ``box_deltas`` [N, A, 4] (RetinaNet, arXiv 1708.02002, section 4).
 
     A runs over the levels in order; within a level over rows, columns, then over the anchors of a cell, whose aspect
-    ratio
-    is the outer and whose size the inner loop. Level ``l`` has ceil(n / strides[l]) cells along a side of n pixels.
-    Cell (row, column) has its anchors centred on (x, y) = (column * step_x, row * step_y). An anchor is size * sqrt(1 /
-    ratio) wide and size * sqrt(ratio) high; its corners, before the shift, are rounded to whole pixels, half to even.
+    ratio is the outer and whose size the inner loop. Level ``l`` has ceil(n / strides[l]) cells along a side of n
+    pixels. Cell (row, column) has its anchors centred on (x, y) = (column * step_x, row * step_y). An anchor is
+    size * sqrt(1 / ratio) wide and size * sqrt(ratio) high; its corners, before the shift, are rounded to whole pixels,
+    half to even.
 
     A box is decoded from deltas (dx, dy, dw, dh) of weight 1: centre + d * size, size * exp(min(d, max_log_scale)).
     Each class has its own sigmoid score. Per level the ``candidates_per_level`` best (anchor, class) pairs above

@@ -88,6 +88,11 @@ class ResNetTeacher(Teacher):
     def stem(self, image01: torch.Tensor) -> torch.Tensor:
         return self._through(STEM_LAYERS, self.normalise(image01))
 
+    def deeper(self, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        c3 = self._through(("layer2",), h)
+        c4 = self._through(("layer3",), c3)
+        return c3, c4, self._through(("layer4",), c4)
+
     def shipped(self) -> nn.Module:
         network: nn.Module = self.network
         return network
@@ -121,7 +126,7 @@ class DeepLabV3ResNet50(ResNetTeacher):
         return body
 
     def tail(self, h: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.network.classifier(self._through(("layer2", "layer3", "layer4"), h))
+        logits: torch.Tensor = self.network.classifier(self.deeper(h)[2])
         return logits
 
 
@@ -154,9 +159,7 @@ class RetinaNetResNet50(ResNetTeacher):
         return body
 
     def tail(self, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        c3 = self._through(("layer2",), h)
-        c4 = self._through(("layer3",), c3)
-        c5 = self._through(("layer4",), c4)
+        c3, c4, c5 = self.deeper(h)
         levels = self.network.backbone.fpn(OrderedDict((("0", c3), ("1", c4), ("2", c5))))
         outputs = self.network.head(list(levels.values()))
         return outputs["cls_logits"], outputs["bbox_regression"]

@@ -5,6 +5,8 @@ Deviations, all on purpose:
 * Equation (1) and (2), L_R: the paper's sentence names one latent; here R counts the bits of ŷ *and* ẑ.
 * Stage 1 adds α·MSE of the normalised feature to the paper's rate and image error: a small p_gs alone would otherwise
   have to turn image features into the teacher's. α = 0 is the paper.
+* Stage 1 may also add β·MSE of the teacher's deeper features, which the frozen backbone makes of h and of ĥ: what a task
+  network makes of ĥ counts more than ĥ itself. β = 0 leaves it out.
 * Equation (3): h and ĥ are divided by the teacher's per-channel standard deviation, so that one weight serves all
   teachers.
 * Equations (5), (7): RetinaNet scores are sigmoids, so the Kullback-Leibler divergence and cross-entropy take their
@@ -12,6 +14,8 @@ Deviations, all on purpose:
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -34,6 +38,11 @@ def image_mse_255(x: Tensor, x_hat: Tensor) -> Tensor:
 def feature_mse(h: Tensor, h_hat: Tensor, std: Tensor) -> Tensor:
     """L_MSE, equation (3), with both features divided by ``std`` [1, F, 1, 1]."""
     return functional.mse_loss(h_hat / std, h / std)
+
+
+def deep_feature_mse(theirs: Sequence[Tensor], ours: Sequence[Tensor]) -> Tensor:
+    """Squared error of deeper features, each level divided by the variance of the teacher's, averaged over levels."""
+    return torch.stack([functional.mse_loss(b, a) / a.var() for a, b in zip(theirs, ours, strict=True)]).mean()
 
 
 def kl_segmentation(teacher: Tensor, student: Tensor) -> Tensor:
@@ -93,9 +102,17 @@ def _count(positives: Tensor) -> Tensor:
     return positives.sum().clamp_min(1)
 
 
-def stage1_loss(bpp: Tensor, image_error: Tensor, feature_error: Tensor, lam: float, alpha: float) -> Tensor:
-    """bpp + λ·255²·MSE(x, x̂) + α·MSE(h/s, ĥ/s)."""
-    return bpp + lam * image_error + alpha * feature_error
+def stage1_loss(
+    bpp: Tensor,
+    image_error: Tensor,
+    feature_error: Tensor,
+    deep_error: Tensor | float,
+    lam: float,
+    alpha: float,
+    beta: float,
+) -> Tensor:
+    """bpp + λ·255²·MSE(x, x̂) + α·MSE(h/s, ĥ/s) + β·(relative error of deeper features)."""
+    return bpp + lam * image_error + alpha * feature_error + beta * deep_error
 
 
 def segmentation_loss(bpp: Tensor, feature_error: Tensor, kl: Tensor, cross_entropy: Tensor, lam: float) -> Tensor:
