@@ -9,7 +9,9 @@ from typing import Any
 
 from ptp_calibration import PhotoSet, Ranges, measure_ranges
 from ptp_export.bundle.tables_from_model import tables_from_model
+from ptp_export.bundle.task_info import declared_resize
 from ptp_export.bundle.writer import BundleContent, FinishedGraph, write_bundle
+from ptp_export.coded_sizes import coded_sizes
 from ptp_export.engines.engine_from_onnx import Engine, engine_from_onnx
 from ptp_export.engines.targets import engine_target
 from ptp_export.graphs.graphs_from_model import graphs_from_model
@@ -19,11 +21,11 @@ from ptp_export.onnx_graph import OnnxGraph
 from ptp_export.options import ExportOptions
 from ptp_export.oracle.checkpoint_task import CheckpointTask, load_task
 from ptp_export.oracle.photo_groups import shipped_set
+from ptp_export.oracle.photo_sizes import fit_photo, resized_photo
 from ptp_export.oracle.reference import GraphSample
-from ptp_export.oracle.static_photo import fit_photo
 from ptp_export.precision.audit import PrecisionAudit
 from ptp_export.precision.fp16 import fp16_from_fp32
-from ptp_export.sizes import Size
+from ptp_export.sizes import Size, SizeRange
 from ptp_export.stages import Stages, StageWatcher
 from ptp_runtime.errors import UsageError
 from ptp_runtime.manifest import Manifest
@@ -69,19 +71,20 @@ def export(options: ExportOptions, watcher: StageWatcher) -> ExportResult:
         graphs = _chosen(
             graphs_from_model(task.chain.codec, task.name, task.chain.prompts, task.chain.teacher), options
         )
+        sizes = coded_sizes(options, declared_resize(task.chain.teacher))
     watcher.planned(_count(graphs, options))
     files = []
     for graph in graphs:
         with stages.stage(f"{graph.name}: ONNX", options.command(graph.name)):
-            files.append(onnx_from_graph(graph, options.static_size))
-    finished, calibration = _in_precision(files, task, options, stages)
-    finished = [_with_engines(graph, options, stages) for graph in finished]
+            files.append(onnx_from_graph(graph, sizes.static))
+    finished, calibration = _in_precision(files, task, options, sizes.static, stages)
+    finished = [_with_engines(graph, options, sizes.profile, stages) for graph in finished]
     if options.only:
         return ExportResult(None, None, tuple(finished), stages.seconds)
     with stages.stage("tables", options.command()):
         tables = tables_from_model(task.chain.codec)
     with stages.stage("write bundle", options.command()):
-        content = BundleContent(task, finished, tables, options.accepted, calibration)
+        content = BundleContent(task, finished, tables, sizes.accepted, calibration)
         manifest = write_bundle(content, options.output, overwrite=options.overwrite)
     return ExportResult(options.output, manifest, tuple(finished), stages.seconds)
 
@@ -113,7 +116,7 @@ def _count(graphs: Sequence[Graph], options: ExportOptions) -> int:
 
 
 def _in_precision(
-    files: Sequence[OnnxGraph], task: CheckpointTask, options: ExportOptions, stages: Stages
+    files: Sequence[OnnxGraph], task: CheckpointTask, options: ExportOptions, static: Size | None, stages: Stages
 ) -> tuple[list[FinishedGraph], dict[str, Any]]:
     """The graphs in the precision asked for, and what they were calibrated on."""
     to_convert = [file.name for file in files if options.fp16 and file.role in CONVERTED_ROLES]
@@ -121,7 +124,7 @@ def _in_precision(
         return [FinishedGraph(file, None, ()) for file in files], {}
     photos = shipped_set("calibration")
     with stages.stage("run calibration photos", options.command()):
-        samples = _samples(photos, task, options.static_size, to_convert)
+        samples = _samples(photos, task, static, to_convert)
     finished = []
     for file in files:
         audit: PrecisionAudit | None = None
@@ -143,8 +146,9 @@ def _samples(
 ) -> dict[str, list[GraphSample]]:
     """What each graph sees on the calibration photos, from the model itself."""
     samples: dict[str, list[GraphSample]] = {name: [] for name in names}
+    resize = declared_resize(task.chain.teacher)
     for photo in photos:
-        run = task.chain.run(fit_photo(photo.image, static))
+        run = task.chain.run(resized_photo(fit_photo(photo.image, static), resize))
         for name in names:
             samples[name].append(run.graphs[name])
     return samples
@@ -155,7 +159,7 @@ def _ranges(file: OnnxGraph, samples: Sequence[GraphSample]) -> Ranges:
     return measure_ranges(file.model, ({name: sample.inputs[name] for name in wanted} for sample in samples))
 
 
-def _with_engines(graph: FinishedGraph, options: ExportOptions, stages: Stages) -> FinishedGraph:
+def _with_engines(graph: FinishedGraph, options: ExportOptions, profile: SizeRange, stages: Stages) -> FinishedGraph:
     engines: list[Engine] = []
     for name in options.engine_targets:
         with stages.stage(f"{graph.name}: {name}", options.command(graph.name)):
@@ -164,7 +168,7 @@ def _with_engines(graph: FinishedGraph, options: ExportOptions, stages: Stages) 
                 engine_from_onnx(
                     graph.onnx,
                     engine_target(name),
-                    options.profile,
+                    profile,
                     options.log_folder,
                     audit=graph.audit,
                     allow_partial=options.allow_partial,

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from ptp_export.cli import _sizes, export_command
+from ptp_export.coded_sizes import coded_sizes
 from ptp_export.options import ENGINE_RANGE, WHOLE_RANGE, ExportOptions
 from ptp_export.sizes import Size, SizeRange
 from ptp_export.tensor_spec import TensorSpec, factor_and_symbol
 from ptp_runtime.errors import UsageError
+from ptp_runtime.manifest import Resize
 
 
 def test_a_size_is_height_before_width() -> None:
@@ -117,3 +119,17 @@ def test_unknown_tasks_and_targets_are_refused() -> None:
 
 def test_engine_targets_are_listed_once_and_without_onnx() -> None:
     assert _options(targets=("onnx", "tensorrt-rtx", "tensorrt-rtx")).engine_targets == ("tensorrt-rtx",)
+
+
+def test_a_declared_resize_decides_the_sizes() -> None:
+    resize = Resize(shorter_side=800, longer_side=1333)
+    dynamic = coded_sizes(_options(), resize)
+    assert dynamic.static is None
+    assert dynamic.accepted == WHOLE_RANGE
+    assert dynamic.profile == SizeRange(Size(1, 1), Size(800, 1200), Size(1333, 1333))
+    fixed = SizeRange.static(Size(427, 640))
+    static = coded_sizes(_options(accepted=fixed, profile=fixed), resize)
+    assert static.static == Size(800, 1199)
+    assert static.accepted == static.profile == SizeRange.static(Size(800, 1199))
+    plain = coded_sizes(_options(accepted=fixed, profile=fixed), None)
+    assert plain.static == Size(427, 640)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from ptp_export.sizes import MAX_SIDE
 from ptp_model.spec import TASK_IDS
 from ptp_model.teachers import DetectionOutput, SegmentationOutput, Teacher
 from ptp_runtime.errors import ExportError
 from ptp_runtime.manifest import (
     AnchorLevel,
     DetectionParameters,
+    Resize,
     SegmentationParameters,
     TaskInfo,
     ViewParameters,
@@ -43,3 +45,21 @@ def _detection(output: DetectionOutput) -> DetectionParameters:
         nms_threshold=output.iou_threshold,
         detections_per_image=output.max_detections,
     )
+
+
+def declared_resize(teacher: Teacher | None) -> Resize | None:
+    """The resize that a teacher wants before the codec, as a manifest says it.
+
+    Raises:
+        ExportError: a crop, for which a manifest has no words.
+    """
+    resize = None if teacher is None else teacher.spec.resize
+    if resize is None:
+        return None
+    if resize.crop:
+        raise ExportError(
+            "the teacher crops its photos, which a bundle cannot say",
+            expected="a teacher that sees the whole photo",
+            got=f"a crop of {resize.crop} pixels",
+        )
+    return Resize(resize.short_side, resize.max_long_side or MAX_SIDE)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ptp_export.bundle.task_info import task_info
+from ptp_export.bundle.task_info import declared_resize, task_info
 from ptp_export.engines.engine_from_onnx import Engine
 from ptp_export.onnx_graph import OnnxGraph
 from ptp_export.oracle.checkpoint_task import CheckpointTask
@@ -19,7 +19,6 @@ from ptp_export.tensor_spec import TensorSpec
 from ptp_model.spec import ModelSpec
 from ptp_model.teachers import Teacher
 from ptp_runtime.atomic import new_directory
-from ptp_runtime.errors import ExportError
 from ptp_runtime.manifest import (
     EngineEntry,
     EntropyInfo,
@@ -29,7 +28,6 @@ from ptp_runtime.manifest import (
     Manifest,
     ModelInfo,
     Preprocessing,
-    Resize,
     ScheduleEntry,
     ShapeRange,
     TensorInfo,
@@ -74,7 +72,7 @@ class BundleContent:
         task: with the model it came from.
         graphs: in the order of the chain.
         tables: of the entropy coder.
-        accepted: photo sizes that the graphs take.
+        accepted: sizes of coded photos that the graphs take.
         calibration: which photos tuned the precision, as JSON values; empty if none did.
     """
 
@@ -182,13 +180,6 @@ def _engine_entry(graph: FinishedGraph, engine: Engine) -> EngineEntry:
 
 def _preprocessing(accepted: SizeRange, teacher: Teacher | None, spec: ModelSpec) -> Preprocessing:
     (low_h, low_w), (high_h, high_w) = accepted.smallest.blocks, accepted.largest.blocks
-    resize = None if teacher is None else teacher.spec.resize
-    if resize is not None and resize.crop:
-        raise ExportError(
-            "the teacher crops its photos, which a bundle cannot say",
-            expected="a teacher that sees the whole photo",
-            got=f"a crop of {resize.crop} pixels",
-        )
     return Preprocessing(
         multiple=PAD_MULTIPLE,
         lead_multiple=spec.lead_multiple,
@@ -197,7 +188,7 @@ def _preprocessing(accepted: SizeRange, teacher: Teacher | None, spec: ModelSpec
         value_range=(0.0, 1.0),
         height=(low_h * PAD_MULTIPLE, high_h * PAD_MULTIPLE),
         width=(low_w * PAD_MULTIPLE, high_w * PAD_MULTIPLE),
-        resize=None if resize is None else Resize(resize.short_side, resize.max_long_side or 4096),
+        resize=declared_resize(teacher),
         teacher_mean=spec.image_mean,
         teacher_std=spec.image_std,
     )

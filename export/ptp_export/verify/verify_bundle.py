@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ptp_calibration import CalibrationError, PhotoSet
 from ptp_export.oracle.checkpoint_task import CheckpointTask, load_task
 from ptp_export.oracle.photo_groups import shipped_set
-from ptp_export.oracle.static_photo import fit_photo
+from ptp_export.oracle.photo_sizes import fit_photo, resized_photo
 from ptp_export.sizes import Size
 from ptp_export.verify.chain import compare_chain
 from ptp_export.verify.graphs import GraphComparison
@@ -23,7 +23,6 @@ from ptp_runtime.coder import warm_up
 from ptp_runtime.errors import CheckpointError, UsageError, VerificationError
 from ptp_runtime.images import load_image, padded_size
 from ptp_runtime.manifest import Manifest
-from ptp_runtime.resample import resize_pixels, resized_shape
 from ptp_runtime.session import Session
 from ptp_runtime.tables import Tables
 
@@ -78,7 +77,7 @@ def verify_bundle(
         for number, photo in enumerate(used.photos, start=1):
             watcher.photo(number, len(used), photo.name)
             pixels = _fitting(load_image(photo.path, convert=True), manifest)
-            run = task.chain.run(_coded(pixels, manifest))
+            run = task.chain.run(resized_photo(pixels, manifest.preprocessing.resize))
             comparison.add(run)
             chain.append(compare_chain(session, photo.name, pixels, run, limit))
         return Report(
@@ -144,12 +143,3 @@ def _fitting(pixels: NDArray[np.uint8], manifest: Manifest) -> NDArray[np.uint8]
 def _moved(side: int, padded: int, accepted: tuple[int, int]) -> int:
     """The side itself where its padded length is accepted, else the nearest length that is."""
     return side if accepted[0] <= padded <= accepted[1] else min(max(padded, accepted[0]), accepted[1])
-
-
-def _coded(pixels: NDArray[np.uint8], manifest: Manifest) -> NDArray[Any]:
-    """What the codec is given: the photo, after the resize that the task declares."""
-    if manifest.preprocessing.resize is None:
-        return pixels
-    height, width = pixels.shape[:2]
-    rows, columns = resized_shape(height, width, manifest.preprocessing.resize)
-    return pixels if (rows, columns) == (height, width) else resize_pixels(pixels, rows, columns)
