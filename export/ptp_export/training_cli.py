@@ -150,12 +150,14 @@ def stage1_command(
     help="The teacher's weights: its trained head, or a torchvision state dict.",
 )
 @click.option("--lam", default=Stage2Config.lam, show_default=True, help="λ, weight of the rate.")
+@click.option("--kl-weight", default=Stage2Config.kl_weight, show_default=True, help="Weight of the KL term.")
 @_run_options
 def stage2_command(
     task: str,
     source: str,
     head: Path | None,
     lam: float,
+    kl_weight: float,
     photos: tuple[Path, ...],
     labelled: Path | None,
     steps: int,
@@ -179,7 +181,7 @@ def stage2_command(
         held_out = _held_out(labelled) | frozenset(start.provenance.get("held_out", ()))
         batches = MaskedCrops(*_photos_and_masks(photos, labelled, crop, held_out), side=crop, seed=seed + 1)
         prompts = TaskPrompts(start.spec)
-        config, loop = Stage2Config(lam, batch), LoopConfig(steps, learning_rate, seed=seed)
+        config, loop = Stage2Config(lam, kl_weight, batch), LoopConfig(steps, learning_rate, seed=seed)
         train_stage2(start.codec, prompts, teacher, batches, config, loop, output, _report)
         provenance = dict(start.provenance) | {
             f"stage2.{task}": {
@@ -187,6 +189,7 @@ def stage2_command(
                 "crop": crop,
                 "batch": batch,
                 "lambda": lam,
+                "kl_weight": kl_weight,
                 "seed": seed,
                 "photographs": len(batches.photos),
             },

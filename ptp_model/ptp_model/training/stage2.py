@@ -27,9 +27,15 @@ from ptp_model.training.loop import LoopConfig, train
 
 @dataclass(frozen=True)
 class Stage2Config:
-    """λ (it weighs the rate in stage 2) and the batch."""
+    """Weights of the loss and size of a batch.
 
-    lam: float = 0.5
+    Attributes:
+        lam: λ, weight of the rate (it weighs the rate in stage 2).
+        kl_weight: of the divergence from the teacher's answer; 1 is the paper, whose feature error is not normalised.
+    """
+
+    lam: float = 0.02
+    kl_weight: float = 1.0
     batch: int = 4
 
 
@@ -87,9 +93,9 @@ def train_stage2(
         bpp = losses.rate_bpp(out.y_bits, out.z_bits, batch.image[:, 0].numel())
         feature = losses.feature_mse(h, out.feature, codec.feature_std)
         if isinstance(theirs, tuple) and isinstance(ours, tuple):
-            loss, terms = _detection(theirs, ours, bpp, feature, teacher, config.lam)
+            loss, terms = _detection(theirs, ours, bpp, feature, teacher, config)
         elif isinstance(theirs, Tensor) and isinstance(ours, Tensor):
-            loss, terms = _segmentation(theirs, ours, bpp, feature, batch, config.lam)
+            loss, terms = _segmentation(theirs, ours, bpp, feature, batch, config)
         else:
             raise ModelError("the teacher's tail gave other outputs for h than for the decoded feature")
         return loss, {"bpp": bpp, "feature_mse": feature, **terms}
@@ -99,13 +105,13 @@ def train_stage2(
 
 
 def _segmentation(
-    theirs: Tensor, ours: Tensor, bpp: Tensor, feature: Tensor, batch: Batch, lam: float
+    theirs: Tensor, ours: Tensor, bpp: Tensor, feature: Tensor, batch: Batch, config: Stage2Config
 ) -> tuple[Tensor, Mapping[str, Tensor]]:
     """Equation (1). The KL divergence is taken on the network's own grid: upsampling both adds nothing but time."""
     kl = losses.kl_segmentation(theirs, ours)
     size = (batch.mask.shape[1], batch.mask.shape[2])
     cross_entropy = losses.pixel_cross_entropy(upsample_logits(ours, size), batch.mask)
-    loss = losses.segmentation_loss(bpp, feature, kl, cross_entropy, lam)
+    loss = losses.segmentation_loss(bpp, feature, config.kl_weight * kl, cross_entropy, config.lam)
     return loss, {"kl": kl, "cross_entropy": cross_entropy}
 
 
@@ -115,7 +121,7 @@ def _detection(
     bpp: Tensor,
     feature: Tensor,
     teacher: Teacher,
-    lam: float,
+    config: Stage2Config,
 ) -> tuple[Tensor, Mapping[str, Tensor]]:
     """Equation (2) with the teacher's own detections as labels: anchors it is sure of, their class and their deltas.
 
@@ -129,7 +135,7 @@ def _detection(
     kl = losses.kl_detection(theirs[0], ours[0], positives)
     cross_entropy = losses.box_cross_entropy(ours[0], labels, positives)
     regression = losses.box_regression(ours[1], theirs[1], positives)
-    loss = losses.detection_loss(bpp, feature, kl, cross_entropy, regression, lam)
+    loss = losses.detection_loss(bpp, feature, config.kl_weight * kl, cross_entropy, regression, config.lam)
     return loss, {"kl": kl, "cross_entropy": cross_entropy, "box_regression": regression}
 
 
