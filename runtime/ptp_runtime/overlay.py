@@ -95,7 +95,7 @@ def _contours(mask: Image.Image) -> Image.Image:
 
 def _blended(photo: Pixels, mask: npt.NDArray[np.uint8]) -> Pixels:
     """The photo under the classes' colours; class 0, the background, stays as it is."""
-    colours = voc_palette()[mask].astype(np.float32)
+    colours = _tints()[mask].astype(np.float32)
     blend = photo * np.float32(1 - _OPACITY) + colours * np.float32(_OPACITY)
     pixels: Pixels = np.where(mask[:, :, None] > 0, np.rint(blend), photo).astype(np.uint8)
     return pixels
@@ -168,8 +168,15 @@ def _legend_rows(legend: Sequence[_Entry], width: int) -> list[list[tuple[int, _
     return rows
 
 
+def _tints() -> Pixels:
+    """VOC's colours, brightened: several of them (cat: 64, 0, 0) are so dark that they only shade a photo."""
+    palette = voc_palette()
+    tints: Pixels = np.where(palette > 0, 127 + palette // 2, 0).astype(np.uint8)
+    return tints
+
+
 def _colour(label: int) -> tuple[int, int, int]:
-    red, green, blue = (int(value) for value in voc_palette()[label % 256])
+    red, green, blue = (int(value) for value in _tints()[label % 256])
     return red, green, blue
 
 

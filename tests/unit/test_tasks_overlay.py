@@ -74,7 +74,7 @@ def test_background_stays_and_classes_are_coloured() -> None:
     right = image[8:308, 16 + 400 : 16 + 800]
     assert (right[:149] == 200).all()
     assert (right[149:151] == 255).all(), "no line where the classes meet"
-    assert np.array_equal(right[200, 200], np.rint(200 * 0.45 + np.array([128, 0, 0]) * 0.55))
+    assert np.array_equal(right[200, 200], np.rint(200 * 0.45 + np.array([191, 0, 0]) * 0.55))
 
 
 def test_a_weak_box_is_not_drawn() -> None:
@@ -84,5 +84,5 @@ def test_a_weak_box_is_not_drawn() -> None:
 
     drawn, blank = (np.asarray(overlay(photo, output, []))[8:308, 416:816] for output in (strong, weak))
 
-    assert np.array_equal(drawn[100, 50], [128, 0, 0])
+    assert np.array_equal(drawn[100, 50], [191, 0, 0])
     assert (blank == 200).all()
