@@ -5,8 +5,8 @@ Deviations, all on purpose:
 * Equation (1) and (2), L_R: the paper's sentence names one latent; here R counts the bits of ŷ *and* ẑ.
 * Stage 1 adds α·MSE of the normalised feature to the paper's rate and image error: a small p_gs alone would otherwise
   have to turn image features into the teacher's. α = 0 is the paper.
-* Stage 1 may also add β·MSE of the teacher's deeper features, which the frozen backbone makes of h and of ĥ: what a task
-  network makes of ĥ counts more than ĥ itself. β = 0 leaves it out.
+* Stage 1 may also add β·MSE of the teacher's deeper features, which the frozen backbone makes of h and of ĥ: what a
+  task network makes of ĥ counts more than ĥ itself. β = 0 leaves it out.
 * Equation (3): h and ĥ are divided by the teacher's per-channel standard deviation, so that one weight serves all
   teachers.
 * Equations (5), (7): RetinaNet scores are sigmoids, so the Kullback-Leibler divergence and cross-entropy take their
