@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ptp_model  # noqa: F401  # isort: skip  # makes torchvision importable beside a torch it was not built for
+
 import dataclasses
 import json
 from collections.abc import Mapping
@@ -12,6 +14,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
+from torchvision.ops import sigmoid_focal_loss
 
 from ptp_model import teachers
 from ptp_model.errors import ModelError
@@ -140,11 +143,16 @@ def test_matching_by_hand() -> None:
     assert detection.match(torch.zeros(0, 4), anchors).tolist() == [-1] * 5
 
 
-def test_focal_loss_by_hand() -> None:
-    logits, targets = torch.tensor([0.0, 0.0, 2.0]), torch.tensor([1.0, 0.0, 1.0])
-    p = torch.sigmoid(torch.tensor(2.0))
-    expected = 0.25 * 0.25 * np.log(2) + 0.75 * 0.25 * np.log(2) - 0.25 * (1 - p) ** 2 * p.log()
-    assert float(detection.focal_loss(logits, targets)) == pytest.approx(float(expected), rel=1e-5)
+def test_focal_loss_is_torchvisions() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(12, 5, generator=generator)
+    used = torch.ones(12, dtype=torch.bool)
+    used[3] = False
+    anchor, label = torch.tensor([1, 7, 7]), torch.tensor([4, 0, 2])
+    targets = torch.zeros(12, 5)
+    targets[anchor, label] = 1.0
+    expected = sigmoid_focal_loss(logits[used], targets[used], alpha=0.25, gamma=2.0, reduction="sum")
+    assert float(detection.focal_loss(logits, used, anchor, label)) == pytest.approx(float(expected), rel=1e-5)
 
 
 @pytest.mark.parametrize("task", ["seg", "det"])

@@ -153,9 +153,10 @@ class RetinaNetTop(nn.Module):
         self.fpn = FeaturePyramidNetwork(list(channels), width, LastLevelP6P7(width, width))
         self.head = RetinaNetHead(width, output.anchors_per_cell, classes)
 
-    def forward(self, stages: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, stages: tuple[torch.Tensor, ...], first_level: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+        """Three stages to (``cls_logits``, ``box_deltas``) of all levels from ``first_level`` on."""
         levels = self.fpn(OrderedDict((f"c{index}", stage) for index, stage in enumerate(stages, start=3)))
-        outputs = self.head(list(levels.values()))
+        outputs = self.head(list(levels.values())[first_level:])
         return outputs["cls_logits"], outputs["bbox_regression"]
 
 

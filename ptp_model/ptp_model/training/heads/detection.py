@@ -20,8 +20,8 @@ from ptp_model.training.heads.augment import BoxCropConfig, jitter, random_box_c
 from ptp_model.training.heads.metrics import average_precision
 from ptp_model.training.heads.segmentation import Report
 
+#: Weight of objects against background; the exponent gamma is 2, written as a square.
 FOCAL_ALPHA = 0.25
-FOCAL_GAMMA = 2.0
 
 #: RetinaNet's matching: an anchor is an object's above the first overlap, and nobody's below the second.
 FOREGROUND_IOU = 0.5
@@ -34,6 +34,8 @@ class DetectionTraining:
     seed: of crops, batches and the head's first weights.
     pool: augmented crops whose features are kept (float16, 0.28 MB each at 320 pixels).
     epochs: passes over the pool.
+    fine_every: the finest level, three quarters of all cells, takes part in every so many steps only. All levels share
+        the two sub-networks, so those learn from the coarser levels meanwhile, at a quarter of the cost.
     box_weight: weight of the regression (L1 of the deltas per matched anchor) against the classification.
     """
 
@@ -43,6 +45,7 @@ class DetectionTraining:
     batch: int = 8
     learning_rate: float = 1e-3
     weight_decay: float = 1e-3
+    fine_every: int = 4
     box_weight: float = 1.0
     crop: BoxCropConfig = field(default_factory=BoxCropConfig)
     log_every: int = 25
@@ -109,13 +112,23 @@ def match(boxes: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     return result
 
 
-def focal_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Sum of the focal loss (arXiv 1708.02002, equation 5) over all elements."""
-    cross_entropy = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    probability = logits.sigmoid()
-    wrong = probability + targets - 2 * probability * targets
-    alpha = FOCAL_ALPHA * targets + (1 - FOCAL_ALPHA) * (1 - targets)
-    return (alpha * wrong.pow(FOCAL_GAMMA) * cross_entropy).sum()
+def focal_loss(logits: torch.Tensor, used: torch.Tensor, anchor: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    """Sum of the focal loss (arXiv 1708.02002, equation 5) over anchors and classes.
+
+    Nearly all targets are 0, so the loss is first taken as if all were, and then corrected at the few others: a
+    fraction of the passes over memory that a full tensor of targets costs.
+
+    Args:
+        logits: [A, K].
+        used: bool [A], the anchors that take part.
+        anchor: int64 [n], anchors with a target of 1 (all of them used), and
+        label: int64 [n], in which class.
+    """
+    as_background = logits.sigmoid().square() * functional.softplus(logits)
+    at = logits[anchor, label]
+    as_object = (-at).sigmoid().square() * functional.softplus(-at)
+    background = (as_background.sum(1) * used).sum() - as_background[anchor, label].sum()
+    return (1 - FOCAL_ALPHA) * background + FOCAL_ALPHA * as_object.sum()
 
 
 def prepare_head(head: nn.Module) -> None:
@@ -143,27 +156,29 @@ def train_head(teacher: Lite0Detector, pool: BoxPool, config: DetectionTraining,
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, config.learning_rate, total_steps=steps + 1, pct_start=0.1
     )
-    reference = torch.cat(anchors(teacher.output, config.crop.side_px, config.crop.side_px))
+    levels = anchors(teacher.output, config.crop.side_px, config.crop.side_px)
+    reference = torch.cat(levels)
     start, step = time.perf_counter(), 0
     for epoch in range(config.epochs):
         order = torch.randperm(len(pool.boxes), generator=generator)
         for first in range(0, per_epoch * config.batch, config.batch):
             chosen = order[first : first + config.batch]
-            logits, deltas = head(tuple(feature[chosen].float() for feature in pool.features))
-            classification = logits.new_zeros(())
-            regression = logits.new_zeros(())
-            objects = 0
-            for row, index in enumerate(chosen.tolist()):
-                owner = match(pool.boxes[index], reference)
-                positive = torch.nonzero(owner >= 0).flatten()
-                target = torch.zeros_like(logits[row])
-                target[positive, pool.labels[index][owner[positive]]] = 1.0
-                used = owner != -2
-                classification = classification + focal_loss(logits[row][used], target[used])
-                wanted = encode(pool.boxes[index][owner[positive]], reference[positive])
-                regression = regression + (deltas[row][positive] - wanted).abs().sum()
-                objects += len(positive)
-            classification, regression = classification / max(1, objects), regression / max(1, objects)
+            coarse = step % config.fine_every != 0
+            logits, deltas = head(tuple(feature[chosen].float() for feature in pool.features), int(coarse))
+            owners = torch.stack([match(pool.boxes[index], reference) for index in chosen.tolist()])
+            skipped = len(levels[0]) if coarse else 0
+            owners = owners[:, skipped:]
+            row, anchor = torch.nonzero(owners >= 0, as_tuple=True)
+            counts = torch.tensor([len(pool.boxes[index]) for index in chosen.tolist()])
+            # Boxes of the batch one after the other: a box's place is its number plus the boxes of earlier crops.
+            place = owners[row, anchor] + (counts.cumsum(0) - counts)[row]
+            boxes = torch.cat([pool.boxes[index] for index in chosen.tolist()])
+            labels = torch.cat([pool.labels[index] for index in chosen.tolist()])
+            flat = row * owners.shape[1] + anchor
+            objects = max(1, len(flat))
+            classification = focal_loss(logits.flatten(0, 1), owners.flatten() != -2, flat, labels[place]) / objects
+            wanted = encode(boxes[place], reference[skipped:][anchor])
+            regression = (deltas[row, anchor] - wanted).abs().sum() / objects
             loss = classification + config.box_weight * regression
             value = loss.item()
             if not math.isfinite(value):
