@@ -88,7 +88,7 @@ def main(bundle: Path, checkpoint: str, rounds: int, threads: int, output: Path 
     }
     print(summary)
     if output:
-        setting = {"rounds": rounds, "threads": threads, "bundle": ours.manifest.model.checkpoint}
+        setting = {"rounds": rounds, "threads": threads, "bundle": ours.manifest.model.checkpoint_sha256}
         document = {"environment": environment(), "setting": setting, "summary": summary, "photos": rows}
         output.write_text(json.dumps(document, indent=1) + "\n")
     if any(row["symbols_different"] for row in rows):
