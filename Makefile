@@ -32,7 +32,7 @@ help:
 	@echo "make types         mypy, strict"
 	@echo "make unit          pytest in the full environment"
 	@echo "make runtime-test  pytest in an environment without torch and onnx, with NumPy 2"
-	@echo "make soak          the tests that take minutes"
+	@echo "make soak          the tests that take minutes, and the property tests on new random examples"
 	@echo "make clean         remove the environments, caches and $(DEMO_OUT)/"
 
 # ---- environments -------------------------------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ runtime-test: $(RUNTIME_VENV)/.test
 	$(RUNTIME_BIN)/python -m pytest -m 'runtime and not soak' $(PYTEST_ARGS)
 
 soak: $(VENV)/.test
-	$(BIN)/python -m pytest -m soak $(PYTEST_ARGS)
+	HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest -m 'soak or (runtime and not soak)' $(PYTEST_ARGS)
 
 .PHONY: clean
 clean:

@@ -167,8 +167,9 @@ def _check_kind(image: ImageFile.ImageFile, path: str, convert: bool) -> None:
             got=f"mode {mode}",
             hint="convert it to 8-bit RGB",
         )
-    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
-        kind = f"an animation or several pages ({getattr(image, 'n_frames', 1)} frames)"
+    frames = 1 if image.format == "MPO" else _frames(image, path)
+    if frames > 1:
+        kind = f"an animation or several pages ({frames} frames)"
     elif _is_deep(image):
         kind = "16 bits a channel"
     elif mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
@@ -181,6 +182,13 @@ def _check_kind(image: ImageFile.ImageFile, path: str, convert: bool) -> None:
         raise UnsupportedImageError(
             f"{path} is not an 8-bit RGB image", expected="8-bit RGB", got=kind, hint=_CONVERT_HINT
         )
+
+
+def _frames(image: ImageFile.ImageFile, path: str) -> int:
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except Exception as error:  # counting walks the file's directories, which may be damaged
+        raise _broken(path, error) from error
 
 
 def _is_deep(image: ImageFile.ImageFile) -> bool:
