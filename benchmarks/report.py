@@ -138,7 +138,7 @@ def compression() -> str:
             "Held-out photographs",
             "Photos that neither stage of the codec's training read.",
         ),
-        ("compression-shipped.json", "Shipped photographs", "The ten photos in the package; no training reads them."),
+        ("compression-shipped.json", "Parity photographs", "The shipped photos that no training reads."),
     ):
         document = _load(name)
         summary = document["summary"]
@@ -157,6 +157,7 @@ Our feature error is {statistics.median(errors):.3f} in the median, {max(errors)
 {statistics.mean(ratios):.2f} times ours on average, and never fewer.
 
 {_table(["codec", "bpp", "feature error", "pixel agreement", "mIoU with the teacher's mask"], rows)}
+
 """
         )
     return f"""## Compression
