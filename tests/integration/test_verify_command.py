@@ -53,7 +53,7 @@ def test_an_honest_bundle_passes_on_the_shipped_photos(demo_bundle: Path) -> Non
         assert all(tensor["photos"] == len(report["chain"]) for tensor in graph["tensors"])
     for entry in report["chain"]:
         assert entry["round_trip_errors"] == 0
-        assert entry["disagreement"] < 0.05
+        assert entry["disagreement"] < 0.02
         assert entry["size_bytes"] > 100
 
 
