@@ -46,9 +46,13 @@ def _run_options(function: Command) -> Command:
         click.option("--steps", default=12000, show_default=True, help="Optimiser steps in all."),
         click.option("--crop", default=192, show_default=True, help="Side of the crops, pixels; a multiple of 64."),
         click.option("--batch", default=4, show_default=True),
-        click.option("--learning-rate", default=1e-3, show_default=True),
+        click.option("--learning-rate", default=1e-3, show_default=True, help="Peak, of Adam."),
+        click.option("--muon-rate", default=0.02, show_default=True, help="Peak, of Muon; 0: Adam trains everything."),
         click.option("--seed", default=0, show_default=True),
         click.option("--threads", default=0, help="CPU threads; 0 leaves torch's choice."),
+        click.option(
+            "--shards", default=1, show_default=True, help="Parts of a batch computed side by side, a CPU core each."
+        ),
         click.option(
             "-o",
             "--output",
@@ -91,6 +95,19 @@ def train_command() -> None:
     show_default=True,
     help="β, weight of the error of deeper features; 0: the paper.",
 )
+@click.option("--rates", default=1, show_default=True, help="How many rates one set of weights serves.")
+@click.option(
+    "--span",
+    default=Stage1Config.span,
+    show_default=True,
+    help="By how much λ, α and β are smaller at the lowest of several rates.",
+)
+@click.option(
+    "--image-crops",
+    default=Stage1Config.image_crops,
+    show_default=True,
+    help="How many crops of a batch also go through the image extractor.",
+)
 @click.option("--start", help="Checkpoint to start from, of the same spec (its tasks are left behind).")
 @_run_options
 def stage1_command(
@@ -101,6 +118,9 @@ def stage1_command(
     lam: float,
     alpha: float,
     beta: float,
+    rates: int,
+    span: float,
+    image_crops: int,
     start: str | None,
     photos: tuple[Path, ...],
     labelled: Path | None,
@@ -108,14 +128,16 @@ def stage1_command(
     crop: int,
     batch: int,
     learning_rate: float,
+    muon_rate: float,
     seed: int,
     threads: int,
+    shards: int,
     output: Path,
 ) -> None:
     """Train the universal codec on photographs, without prompts."""
     with _typed_errors():
         _prepare(threads, crop, seed)
-        spec = preset(preset_name, transform=transform, context=context)
+        spec = preset(preset_name, transform=transform, context=context, rates=rates)
         codec = FeatureCodec(spec)
         earlier: Mapping[str, Any] = {}
         if start is not None:
@@ -123,16 +145,20 @@ def stage1_command(
         held_out = _held_out(labelled) | frozenset(earlier.get("held_out", ()))
         crops = PhotoCrops(_folders(photos, labelled), crop, seed + 1, held_out)
         teacher = teachers.build(spec.teacher, "seg", teacher_weights)
-        loop = LoopConfig(steps, learning_rate, seed=seed)
-        train_stage1(codec, teacher, crops, Stage1Config(lam, alpha, beta, batch), loop, output, _report)
+        loop = LoopConfig(steps, learning_rate, muon_rate, seed=seed, shards=shards)
+        train_stage1(
+            codec, teacher, crops, Stage1Config(lam, alpha, beta, batch, image_crops, span), loop, output, _report
+        )
         run = {
             "steps": steps,
             "crop": crop,
             "batch": batch,
             "learning_rate": learning_rate,
+            "muon_rate": muon_rate,
             "lambda": lam,
             "alpha": alpha,
             "beta": beta,
+            "span": span,
             "seed": seed,
             "photographs": len(crops.photos),
         }
@@ -164,8 +190,10 @@ def stage2_command(
     crop: int,
     batch: int,
     learning_rate: float,
+    muon_rate: float,
     seed: int,
     threads: int,
+    shards: int,
     output: Path,
 ) -> None:
     """Train the prompts of one task; codec and teacher stay frozen."""
@@ -181,7 +209,10 @@ def stage2_command(
         held_out = _held_out(labelled) | frozenset(start.provenance.get("held_out", ()))
         batches = MaskedCrops(*_photos_and_masks(photos, labelled, crop, held_out), side=crop, seed=seed + 1)
         prompts = TaskPrompts(start.spec)
-        config, loop = Stage2Config(lam, kl_weight, batch), LoopConfig(steps, learning_rate, seed=seed)
+        config, loop = (
+            Stage2Config(lam, kl_weight, batch),
+            LoopConfig(steps, learning_rate, muon_rate, seed=seed, shards=shards),
+        )
         train_stage2(start.codec, prompts, teacher, batches, config, loop, output, _report)
         provenance = dict(start.provenance) | {
             f"stage2.{task}": {
@@ -206,11 +237,15 @@ def _started(start: str, spec: ModelSpec) -> tuple[FeatureCodec, Mapping[str, An
     if loaded.spec != spec:
         raise CheckpointError(
             f"{start} is of another spec",
-            expected=f"preset {spec.preset}, {spec.transform}, {spec.context}",
-            got=f"preset {loaded.spec.preset}, {loaded.spec.transform}, {loaded.spec.context}",
-            hint="give the same --preset, --transform and --context",
+            expected=_outline(spec),
+            got=_outline(loaded.spec),
+            hint="give the same --preset, --transform, --context and --rates",
         )
     return loaded.codec, loaded.provenance
+
+
+def _outline(spec: ModelSpec) -> str:
+    return f"preset {spec.preset}, {spec.transform}, {spec.context}, rates {spec.rates}"
 
 
 def _prepare(threads: int, crop: int, seed: int) -> None:

@@ -17,6 +17,7 @@ from ptp_model import transforms
 from ptp_model.context import context_model
 from ptp_model.context.schedule import Step, box, coded_positions
 from ptp_model.extractor import image_extractor
+from ptp_model.gains import RateGains
 from ptp_model.hyper import hyper_analysis, hyper_synthesis
 from ptp_model.lrcp import LatentResidualPrediction
 from ptp_model.prompts import TaskPrompts
@@ -34,7 +35,7 @@ class TrainingOutput:
 
     Attributes:
         feature: ĥ [B, F, H/4, W/4].
-        y_bits, z_bits: estimated bits of the whole batch, scalars.
+        y_bits, z_bits: estimated bits of each image [B].
     """
 
     feature: Tensor
@@ -89,15 +90,24 @@ class FeatureCodec(nn.Module):
         self.lrcp = LatentResidualPrediction(spec)
         self.g_s = transforms.synthesis(spec)
         self.image_extractor = image_extractor(spec)
+        self.gains = RateGains(spec.rates, spec.M) if spec.rates > 1 else None
+
+    def gain(self, rate: int) -> Tensor | None:
+        """Gains of one rate, [1, M, 1, 1]; None where the codec has one rate only."""
+        return None if self.gains is None else self.gains.vector(rate)
 
     # Stages, as exported ---------------------------------------------------------------------------------------
 
-    def analysis(self, image: Tensor, prompts: TaskPrompts | None = None) -> tuple[Tensor, Tensor]:
-        """Image → y [B, M, H/16, W/16] and z [B, Z, H/64, W/64], unrounded."""
+    def analysis(
+        self, image: Tensor, prompts: TaskPrompts | None = None, gain: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Image (and gains of a rate, [B or 1, M, 1, 1]) → y [B, M, H/16, W/16] and z [B, Z, H/64, W/64], unrounded."""
         x = (image - self.image_mean) / self.image_std
         y = self.g_a(x)
         if prompts is not None:
             y = y + prompts.p_ga(x)
+        if gain is not None:
+            y = y * gain
         z = self.h_a(y)
         if prompts is not None:
             z = z + prompts.p_ha(y)
@@ -110,9 +120,13 @@ class FeatureCodec(nn.Module):
             mu, scale = mu + prompts.p_hmu(z_hat), scale + prompts.p_hsigma(z_hat)
         return mu, scale
 
-    def synthesis(self, y_int: Tensor, mu_hyper: Tensor, prompts: TaskPrompts | None = None) -> Tensor:
-        """Decoded latents in sixteenths → ĥ [B, F, H/4, W/4]."""
+    def synthesis(
+        self, y_int: Tensor, mu_hyper: Tensor, prompts: TaskPrompts | None = None, gain: Tensor | None = None
+    ) -> Tensor:
+        """Decoded latents in sixteenths, coded with these gains → ĥ [B, F, H/4, W/4]."""
         y = self.lrcp(y_int * (1 / MEAN_STEPS), mu_hyper)
+        if gain is not None:
+            y = y / gain
         feature = self.g_s(y)
         if prompts is not None:
             feature = feature + prompts.p_gs(y)
@@ -130,30 +144,51 @@ class FeatureCodec(nn.Module):
 
     # Training --------------------------------------------------------------------------------------------------
 
-    def forward(self, image: Tensor, prompts: TaskPrompts | None = None) -> TrainingOutput:
-        """Decoded feature and estimated bits; additive noise for the rates, straight-through rounding elsewhere."""
-        y, z = self.analysis(image, prompts)
-        z_bits = factorised_bits(self.entropy_bottleneck, z + torch.empty_like(z).uniform_(-0.5, 0.5)).sum()
+    def forward(
+        self,
+        image: Tensor,
+        prompts: TaskPrompts | None = None,
+        rate: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> TrainingOutput:
+        """Decoded feature and estimated bits; additive noise for the bits, straight-through rounding elsewhere.
+
+        Args:
+            image: [B, 3, H, W].
+            prompts: of the task.
+            rate: number of each image's rate, int64 [B]; the highest where none is given.
+            generator: of the noise; torch's own where none is given.
+        """
+
+        def noise(like: Tensor) -> Tensor:
+            return torch.empty_like(like).uniform_(-0.5, 0.5, generator=generator)
+
+        gain = None
+        if self.gains is not None:
+            highest = torch.full((len(image),), self.spec.rates - 1, device=image.device)
+            gain = self.gains(highest if rate is None else rate)
+        y, z = self.analysis(image, prompts, gain)
+        z_bits = _per_image(factorised_bits(self.entropy_bottleneck, z + noise(z)))
         mu_hyper, scale_hyper = self.hyper_synthesis(ste_round(z), prompts)
         y_int = torch.zeros_like(y)
-        y_bits = y.new_zeros(())
+        y_bits = y.new_zeros(len(y))
         for k, step in enumerate(self.context.schedule):
             index, mean = self.context.step(k, mu_hyper, scale_hyper, y_int)
             mean = ste_round(bound(mean, -MEAN_LIMIT, MEAN_LIMIT))
             residual = box(y[:, slice(*step.channels)], step.region) - mean / MEAN_STEPS
             coded = coded_positions(step.region, residual)
-            noisy = residual + torch.empty_like(residual).uniform_(-0.5, 0.5)
-            y_bits = y_bits + (gaussian_bits(noisy, index) * coded).sum()
+            bits = gaussian_bits(residual + noise(residual), index)
+            y_bits = y_bits + _per_image(bits * coded)
             decoded = (ste_round(residual) * MEAN_STEPS + mean) * coded
             y_int = y_int + _embed(decoded, step, y_int)
-        return TrainingOutput(self.synthesis(y_int, mu_hyper, prompts), y_bits, z_bits)
+        return TrainingOutput(self.synthesis(y_int, mu_hyper, prompts, gain), y_bits, z_bits)
 
     # Reference of the runtime ----------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def latents(self, image: Tensor, prompts: TaskPrompts | None = None) -> Latents:
+    def latents(self, image: Tensor, prompts: TaskPrompts | None = None, gain: Tensor | None = None) -> Latents:
         """What the encoder codes for one batch of padded images."""
-        y, z = self.analysis(image, prompts)
+        y, z = self.analysis(image, prompts, gain)
         z_hat = torch.round(z)
         mu_hyper, scale_hyper = self.hyper_synthesis(z_hat, prompts)
         y_int = torch.zeros_like(y)
@@ -172,9 +207,14 @@ class FeatureCodec(nn.Module):
         return Latents(z_hat.to(torch.int32), symbols, indices, y_int, mu_hyper)
 
     @torch.no_grad()
-    def reconstruct(self, latents: Latents, prompts: TaskPrompts | None = None) -> Tensor:
-        """ĥ [B, F, H/4, W/4] of coded latents."""
-        return self.synthesis(latents.y_int, latents.mu_hyper, prompts)
+    def reconstruct(self, latents: Latents, prompts: TaskPrompts | None = None, gain: Tensor | None = None) -> Tensor:
+        """ĥ [B, F, H/4, W/4] of latents that were coded with these gains."""
+        return self.synthesis(latents.y_int, latents.mu_hyper, prompts, gain)
+
+
+def _per_image(bits: Tensor) -> Tensor:
+    """Bits of a batch's elements summed over each image, [B]."""
+    return bits.flatten(1).sum(1)
 
 
 def _embed(part: Tensor, step: Step, like: Tensor) -> Tensor:

@@ -58,7 +58,7 @@ def test_every_prompt_parameter_reaches_the_output_once_trained() -> None:
     for p in prompts.parameters():
         torch.nn.init.normal_(p, std=0.2)
     out = model(100 * torch.rand(2, 3, 64, 64), prompts)
-    (out.feature.square().sum() + out.y_bits + out.z_bits).backward()
+    (out.feature.square().sum() + (out.y_bits + out.z_bits).sum()).backward()
     silent = [name for name, p in prompts.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert silent == []
 
@@ -67,10 +67,42 @@ def test_fresh_prompt_can_start_to_train() -> None:
     model = codec()
     prompts = TaskPrompts(model.spec)
     out = model(torch.rand(1, 3, 64, 64), prompts)
-    (out.feature.square().sum() + out.y_bits + out.z_bits).backward()
+    (out.feature.square().sum() + (out.y_bits + out.z_bits).sum()).backward()
     for part in ("p_ga", "p_ha", "p_hmu", "p_hsigma", "p_gs"):
         last = prompts.get_submodule(part)[-1]
         assert last.weight.grad.abs().sum() > 0, part
+
+
+def test_gains_scale_what_is_coded_and_are_taken_back() -> None:
+    torch.manual_seed(0)
+    model = FeatureCodec(preset("tiny", rates=3)).eval()
+    image = torch.rand(1, 3, 64, 64)
+    y, _ = model.analysis(image)
+    for rate in range(3):
+        gain = model.gain(rate)
+        assert gain is not None
+        assert gain.shape == (1, model.spec.M, 1, 1)
+        scaled, _ = model.analysis(image, gain=gain)
+        assert torch.allclose(scaled, y * gain)
+        decoded = model.latents(image, gain=gain)
+        coarse = model.lrcp(decoded.y_int / 16, decoded.mu_hyper) / gain
+        assert torch.allclose(model.reconstruct(decoded, gain=gain), model.g_s(coarse), atol=1e-5)
+    lowest, highest = model.gain(0), model.gain(2)
+    assert lowest is not None
+    assert highest is not None
+    assert bool((lowest < highest).all())
+    assert FeatureCodec(preset("tiny")).gain(0) is None
+
+
+def test_each_image_of_a_batch_has_its_own_rate() -> None:
+    torch.manual_seed(0)
+    model = FeatureCodec(preset("tiny", rates=2)).eval()
+    image = 4 * torch.rand(1, 3, 64, 64).expand(2, -1, -1, -1)
+    out = model(image, rate=torch.tensor([0, 1]))
+    again = model(image[:1], rate=torch.tensor([1]))
+    assert out.y_bits.shape == out.z_bits.shape == (2,)
+    assert torch.allclose(out.feature[1], again.feature[0], atol=1e-4)
+    assert not torch.allclose(out.feature[0], out.feature[1], atol=1e-4)
 
 
 @pytest.mark.parametrize("context", ["checkerboard", "zigzag"])

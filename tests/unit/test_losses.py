@@ -11,17 +11,21 @@ from ptp_model.training import losses
 
 
 def test_rate_counts_both_latents() -> None:
-    assert losses.rate_bpp(torch.tensor(300.0), torch.tensor(20.0), 640) == pytest.approx(0.5)
+    assert losses.rate_bpp(torch.tensor([300.0]), torch.tensor([20.0]), 640).tolist() == pytest.approx([0.5])
 
 
 def test_image_error_is_on_the_scale_of_bytes() -> None:
-    assert losses.image_mse_255(torch.zeros(1, 3, 2, 2), torch.full((1, 3, 2, 2), 2 / 255)) == pytest.approx(4.0)
+    assert losses.image_mse_255(torch.zeros(1, 3, 2, 2), torch.full((1, 3, 2, 2), 2 / 255)).tolist() == pytest.approx(
+        [4.0]
+    )
 
 
 def test_feature_error_is_relative_to_the_teachers_spread() -> None:
     h, std = torch.zeros(1, 2, 3, 3), torch.tensor([1.0, 10.0]).reshape(1, 2, 1, 1)
     h_hat = torch.stack([torch.full((3, 3), 1.0), torch.full((3, 3), 10.0)])[None]
-    assert losses.feature_mse(h, h_hat, std) == pytest.approx(1.0)
+    assert losses.feature_mse(h, h_hat, std).tolist() == pytest.approx([1.0])
+    both = losses.feature_mse(torch.cat([h, h]), torch.cat([h_hat, 2 * h_hat]), std)
+    assert both.tolist() == pytest.approx([1.0, 4.0]), "one figure an image"
 
 
 def test_deep_features_count_relative_to_their_own_spread() -> None:
@@ -29,8 +33,8 @@ def test_deep_features_count_relative_to_their_own_spread() -> None:
     b = 10 * a
     halves = [a / 2, b / 2]
     expected = 0.25 / float(a.var())
-    assert losses.deep_feature_mse([a, b], halves) == pytest.approx(expected)
-    assert losses.deep_feature_mse([a, b], [a, b]) == 0
+    assert losses.deep_feature_mse([a, b], halves).tolist() == pytest.approx([expected])
+    assert losses.deep_feature_mse([a, b], [a, b]).tolist() == [0.0]
 
 
 def test_kl_segmentation() -> None:
@@ -67,9 +71,17 @@ def test_detection_terms_count_matched_anchors_only() -> None:
 
 def test_sums() -> None:
     one = [torch.tensor(float(i)) for i in range(1, 6)]
-    assert losses.stage1_loss(one[0], one[1], one[2], one[3], 0.5, 10.0, 2.0) == 1 + 0.5 * 2 + 10 * 3 + 2 * 4
+    assert losses.stage1_distortion(one[1], one[2], one[3], 0.5, 10.0, 2.0) == 0.5 * 2 + 10 * 3 + 2 * 4
     assert losses.segmentation_loss(one[0], one[1], one[2], one[3], 0.5) == 0.5 + 2 + 3 + 4
     assert losses.detection_loss(one[0], one[1], one[2], one[3], one[4], 0.5) == 0.5 + 2 + 3 + 4 + 5
+
+
+def test_rates_are_weighed() -> None:
+    assert losses.rate_weights(1, 8.0).tolist() == [1.0]
+    assert losses.rate_weights(4, 8.0).tolist() == pytest.approx([1 / 8, 1 / 4, 1 / 2, 1.0])
+    bpp, distortion = torch.tensor([0.1, 0.5]), torch.tensor([4.0, 3.0])
+    got = losses.rate_distortion(bpp, distortion, torch.tensor([0.25, 1.0]))
+    assert got == pytest.approx(((0.1 + 1.0) / 0.5 + (0.5 + 3.0)) / 2)
 
 
 def test_normalised_feature_error() -> None:

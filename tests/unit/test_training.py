@@ -17,36 +17,63 @@ from ptp_model.prompts import TaskPrompts
 from ptp_model.spec import preset
 from ptp_model.teachers import build
 from ptp_model.training.crops import PhotoCrops
-from ptp_model.training.loop import LoopConfig, learning_rate, train
-from ptp_model.training.stage1 import Stage1Config, train_stage1
+from ptp_model.training.loop import LoopConfig, Shard, course, train
+from ptp_model.training.stage1 import Stage1Config, spread_rates, train_stage1
 from ptp_model.training.stage2 import MaskedCrops, Stage2Config, train_stage2
 
 
-def fit(folder: Path, steps: int, stop_after: int | None = None) -> dict[str, Tensor]:
+def fit(folder: Path, steps: int, stop_after: int | None = None, shards: int = 1) -> dict[str, Tensor]:
     torch.manual_seed(0)
     model = nn.Linear(4, 1)
     x = torch.randn(16, 4)
 
-    def step(number: int) -> tuple[Tensor, dict[str, Tensor]]:
-        if stop_after is not None and number >= stop_after:
+    def step(shard: Shard) -> tuple[Tensor, dict[str, Tensor]]:
+        if stop_after is not None and shard.step >= stop_after:
             raise KeyboardInterrupt
-        loss = (model(x + 0.1 * torch.randn_like(x)) - x.sum(1, keepdim=True)).square().mean()
+        noise = torch.empty_like(x).normal_(generator=shard.generator)
+        loss = (model(x + 0.1 * noise) - x.sum(1, keepdim=True)).square().mean()
         return loss, {"mse": loss}
 
-    train(model, step, LoopConfig(steps, 0.01, warmup_steps=2, save_every=5, log_every=5), folder)
+    config = LoopConfig(steps, 0.01, warmup_steps=2, shards=shards, save_every=5, log_every=5)
+    train(model, step, config, folder)
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 
-def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
-    whole = fit(tmp_path / "whole", 20)
+@pytest.mark.parametrize("shards", [1, 2])
+def test_resumed_run_equals_an_uninterrupted_one(shards: int, tmp_path: Path) -> None:
+    whole = fit(tmp_path / "whole", 20, shards=shards)
     with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path / "cut", 20, stop_after=12)
-    resumed = fit(tmp_path / "cut", 20)
+        fit(tmp_path / "cut", 20, stop_after=12, shards=shards)
+    resumed = fit(tmp_path / "cut", 20, shards=shards)
     for name, value in whole.items():
         assert torch.equal(value, resumed[name]), name
     lines = [json.loads(line) for line in (tmp_path / "cut" / "metrics.jsonl").read_text().splitlines()]
     assert lines[-1]["step"] == 20
     assert {"loss", "mse", "seconds_per_step", "eta_minutes"} <= set(lines[-1])
+
+
+def test_shards_give_the_gradient_of_the_whole_batch(tmp_path: Path) -> None:
+    x, y = torch.randn(8, 4), torch.randn(8, 1)
+    results = []
+    for shards in (1, 4):
+        torch.manual_seed(3)
+        model = nn.Linear(4, 1)
+
+        def step(shard: Shard, model: nn.Linear = model) -> tuple[Tensor, dict[str, Tensor]]:
+            size = shard.share(8)
+            part = slice(shard.index * size, (shard.index + 1) * size)
+            return (model(x[part]) - y[part]).square().mean(), {}
+
+        train(model, step, LoopConfig(5, 0.1, warmup_steps=1, ema=0.0, shards=shards), tmp_path / str(shards))
+        results.append(model.weight.detach())
+    assert torch.allclose(*results, atol=1e-6)
+
+
+def test_every_rate_gets_its_turn() -> None:
+    seen = torch.bincount(torch.cat([spread_rates(n, 4, 6) for n in range(60)]), minlength=6)
+    assert seen.tolist() == [40] * 6
+    assert len({tuple(spread_rates(n, 4, 6).tolist()) for n in range(6)}) == 6, "a place in the batch decides the rate"
+    assert spread_rates(5, 3, 1).tolist() == [0, 0, 0]
 
 
 def test_a_run_of_other_settings_is_not_continued(tmp_path: Path) -> None:
@@ -63,9 +90,9 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
 
 def test_learning_rate_warms_up_and_decays() -> None:
     config = LoopConfig(100, 1.0, warmup_steps=10)
-    assert learning_rate(config, 0) == pytest.approx(0.1)
-    assert learning_rate(config, 10) > 0.9
-    assert learning_rate(config, 100) == pytest.approx(0.02)
+    assert course(config, 0) == pytest.approx(0.1)
+    assert course(config, 10) > 0.9
+    assert course(config, 100) == pytest.approx(0.02)
 
 
 @pytest.fixture
@@ -88,17 +115,17 @@ def test_crops_depend_on_seed_and_step_alone(photo_folder: Path) -> None:
         PhotoCrops([photo_folder], 64, seed=1, exclude=frozenset({"cat"}))
 
 
-def test_stage1_lowers_the_loss(photo_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("rates", [1, 3])
+def test_stage1_lowers_the_loss(rates: int, photo_folder: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    codec = FeatureCodec(preset("tiny"))
+    codec = FeatureCodec(preset("tiny", rates=rates))
     teacher = build("efficientnet-lite0", "seg")
     before = {name: value.clone() for name, value in teacher.state_dict().items()}
     lines: list[dict[str, float]] = []
-    loop = LoopConfig(12, 1e-3, warmup_steps=2, log_every=3, save_every=100)
+    loop = LoopConfig(32, 1e-3, warmup_steps=2, log_every=4, save_every=100)
+    config = Stage1Config(lam=0.004, alpha=12.0, beta=12.0, batch=2)
     crops = PhotoCrops([photo_folder], 64, seed=0)
-    train_stage1(
-        codec, teacher, crops, Stage1Config(batch=2), loop, tmp_path / "run", lambda line: lines.append(dict(line))
-    )
+    train_stage1(codec, teacher, crops, config, loop, tmp_path / "run", lambda line: lines.append(dict(line)))
     assert lines[-1]["loss"] < 0.8 * lines[0]["loss"]
     assert codec.feature_std.std() > 0, "the feature's statistics were measured"
     for name, value in teacher.state_dict().items():

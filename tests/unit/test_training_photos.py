@@ -99,13 +99,13 @@ def test_pictures_are_scaled_down_and_indexed(tmp_path: Path) -> None:
     index = prepare(chosen, {"pack": package}, tmp_path / "out", long_side=200, on_photo=seen.append)
 
     entries = {entry["file"]: entry for entry in json.loads(index.read_text(encoding="utf-8"))["photos"]}
-    assert sorted(seen) == sorted(entries) == ["tall.jpg", "wide.jpg"]
-    assert (entries["wide.jpg"]["width"], entries["wide.jpg"]["height"]) == (200, 50)
-    assert (entries["tall.jpg"]["width"], entries["tall.jpg"]["height"]) == (50, 70)
-    assert entries["tall.jpg"]["split"] == "held-out"
+    assert sorted(seen) == sorted(entries) == ["held-out/tall.jpg", "train/wide.jpg"]
+    wide, tall = entries["train/wide.jpg"], entries["held-out/tall.jpg"]
+    assert (wide["width"], wide["height"]) == (200, 50)
+    assert (tall["width"], tall["height"], tall["split"]) == (50, 70, "held-out")
     for name, entry in entries.items():
         assert hashlib.sha256((tmp_path / "out" / name).read_bytes()).hexdigest() == entry["sha256"]
-    assert not list((tmp_path / "out").glob(".*")), "a half-written file was left"
+    assert not list((tmp_path / "out").rglob(".*")), "a half-written file was left"
 
 
 def test_an_altered_picture_is_refused(tmp_path: Path) -> None:
@@ -163,5 +163,5 @@ def test_the_selection_is_consistent() -> None:
 
     assert len(names) == len(set(names)) > 300
     assert {source.package for source in chosen.sources} == packages
-    assert {source.split for source in chosen.sources} == {"train", "held-out"}
+    assert {source.split for source in chosen.sources} == {"train", "held-out", "unused"}
     assert len({source.sha256 for source in chosen.sources}) == len(names)

@@ -7,6 +7,7 @@ Deviations, all on purpose:
   have to turn image features into the teacher's. α = 0 is the paper.
 * Stage 1 may also add β·MSE of the teacher's deeper features, which the frozen backbone makes of h and of ĥ: what a
   task network makes of ĥ counts more than ĥ itself. β = 0 leaves it out.
+* Several rates: λ, α and β are those of the highest rate; a lower one has all three smaller by the same factor.
 * Equation (3): h and ĥ are divided by the teacher's per-channel standard deviation, so that one weight serves all
   teachers.
 * Equations (5), (7): RetinaNet scores are sigmoids, so the Kullback-Leibler divergence and cross-entropy take their
@@ -15,6 +16,7 @@ Deviations, all on purpose:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -26,23 +28,32 @@ IGNORE = 255
 
 
 def rate_bpp(y_bits: Tensor, z_bits: Tensor, pixels: int) -> Tensor:
-    """L_R: estimated bits of ŷ and ẑ per image pixel."""
+    """L_R: estimated bits of ŷ and ẑ [B] per pixel of an image, [B]."""
     return (y_bits + z_bits) / pixels
 
 
 def image_mse_255(x: Tensor, x_hat: Tensor) -> Tensor:
-    """255²·MSE between images in 0..1 (stage 1)."""
-    return 255.0**2 * functional.mse_loss(x_hat, x)
+    """255²·MSE between images in 0..1 (stage 1), one figure an image: [B]."""
+    return 255.0**2 * (x_hat - x).square().flatten(1).mean(1)
 
 
 def feature_mse(h: Tensor, h_hat: Tensor, std: Tensor) -> Tensor:
-    """L_MSE, equation (3), with both features divided by ``std`` [1, F, 1, 1]."""
-    return functional.mse_loss(h_hat / std, h / std)
+    """L_MSE, equation (3), with both features divided by ``std`` [1, F, 1, 1], one figure an image: [B]."""
+    return ((h_hat - h) / std).square().flatten(1).mean(1)
 
 
 def deep_feature_mse(theirs: Sequence[Tensor], ours: Sequence[Tensor]) -> Tensor:
-    """Squared error of deeper features, each level divided by the variance of the teacher's, averaged over levels."""
-    return torch.stack([functional.mse_loss(b, a) / a.var() for a, b in zip(theirs, ours, strict=True)]).mean()
+    """Squared error of deeper features, each level divided by the teacher's variance, averaged over levels: [B]."""
+    errors = [(b - a).square().flatten(1).mean(1) / a.var() for a, b in zip(theirs, ours, strict=True)]
+    return torch.stack(errors).mean(0)
+
+
+def rate_weights(rates: int, span: float) -> Tensor:
+    """Weight of the distortion at each rate relative to the highest rate's, lowest first: 1/span … 1, float32 [rates].
+
+    Evenly spaced in the logarithm: neighbouring rates then differ by about the same factor.
+    """
+    return torch.logspace(-math.log10(span), 0.0, rates) if rates > 1 else torch.ones(1)
 
 
 def kl_segmentation(teacher: Tensor, student: Tensor) -> Tensor:
@@ -102,17 +113,20 @@ def _count(positives: Tensor) -> Tensor:
     return positives.sum().clamp_min(1)
 
 
-def stage1_loss(
-    bpp: Tensor,
-    image_error: Tensor,
-    feature_error: Tensor,
-    deep_error: Tensor | float,
-    lam: float,
-    alpha: float,
-    beta: float,
+def stage1_distortion(
+    image_error: Tensor, feature_error: Tensor, deep_error: Tensor | float, lam: float, alpha: float, beta: float
 ) -> Tensor:
-    """bpp + λ·255²·MSE(x, x̂) + α·MSE(h/s, ĥ/s) + β·(relative error of deeper features)."""
-    return bpp + lam * image_error + alpha * feature_error + beta * deep_error
+    """λ·255²·MSE(x, x̂) + α·MSE(h/s, ĥ/s) + β·(relative error of deeper features), one figure an image: [B]."""
+    return lam * image_error + alpha * feature_error + beta * deep_error
+
+
+def rate_distortion(bpp: Tensor, distortion: Tensor, weight: Tensor) -> Tensor:
+    """Mean over images of (bpp + weight·distortion) / √weight, all [B].
+
+    With one rate every weight is 1 and this is the paper's sum. With several, the division keeps the lowest rates,
+    whose bits and slopes are small, from drowning in the highest.
+    """
+    return ((bpp + weight * distortion) / weight.sqrt()).mean()
 
 
 def segmentation_loss(bpp: Tensor, feature_error: Tensor, kl: Tensor, cross_entropy: Tensor, lam: float) -> Tensor:

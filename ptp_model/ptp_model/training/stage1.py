@@ -13,7 +13,7 @@ from ptp_model.codec import FeatureCodec
 from ptp_model.teachers import Teacher
 from ptp_model.training import losses
 from ptp_model.training.crops import PhotoCrops
-from ptp_model.training.loop import LoopConfig, train
+from ptp_model.training.loop import LoopConfig, Shard, train
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,17 @@ class Stage1Config:
         lam: λ, weight of the image error (it weighs distortion in stage 1).
         alpha: weight of the feature error; 0 is the paper.
         beta: weight of the error of the teacher's deeper features; 0 is the paper.
+        batch: crops a step.
+        image_crops: how many of them also go through the image extractor, which costs as much as the rest.
+        span: by how much all three weights are smaller at the lowest rate of a codec with several.
     """
 
-    lam: float = 0.004
-    alpha: float = 12.0
-    beta: float = 12.0
-    batch: int = 4
+    lam: float = 0.0005
+    alpha: float = 4.0
+    beta: float = 0.0
+    batch: int = 8
+    image_crops: int = 2
+    span: float = 8.0
 
 
 @torch.no_grad()
@@ -38,6 +43,12 @@ def measure_feature(codec: FeatureCodec, teacher: Teacher, crops: PhotoCrops, ba
     features = torch.cat([teacher.stem(crops.batch(-1 - i & 0xFFFFFF, 4)) for i in range(batches)])
     codec.feature_mean.copy_(features.mean((0, 2, 3), keepdim=True))
     codec.feature_std.copy_(features.std((0, 2, 3), keepdim=True).clamp_min(1e-3))
+
+
+def spread_rates(number: int, batch: int, rates: int) -> Tensor:
+    """Number of the rate of each crop of the batch with this number, int64 [batch]: in turn, all equally often."""
+    # An odd offset from one batch to the next, so that a crop's place in the batch does not decide its rate.
+    return torch.tensor([(number * (batch + 1) + i) % rates for i in range(batch)])
 
 
 def train_stage1(
@@ -60,22 +71,36 @@ def train_stage1(
     # compressai's auxiliary quantiles serve its own coder; our tables come from the prior itself.
     codec.entropy_bottleneck.quantiles.requires_grad_(False)
 
-    def step(number: int) -> tuple[Tensor, Mapping[str, Tensor]]:
-        image = crops.batch(number, config.batch)
+    rates = codec.spec.rates
+    weights = losses.rate_weights(rates, config.span)
+
+    def step(shard: Shard) -> tuple[Tensor, Mapping[str, Tensor]]:
+        size = shard.share(config.batch)
+        image = crops.batch(shard.number, size)
+        rate = spread_rates(shard.number, size, rates)
         with torch.no_grad():
             h = teacher.stem(image)
-        out = codec(image)
-        bpp = losses.rate_bpp(out.y_bits, out.z_bits, image[:, 0].numel())
-        image_error = losses.image_mse_255(image, codec.extractor(out.feature))
+        out = codec(image, None, rate, shard.generator)
+        bpp = losses.rate_bpp(out.y_bits, out.z_bits, image[0, 0].numel())
+        seen = slice(0, -(-config.image_crops // shard.count))
+        image_error = torch.zeros_like(bpp)
+        if config.lam and config.image_crops:
+            some = losses.image_mse_255(image[seen], codec.extractor(out.feature[seen]))
+            # As if every crop counted: the expected gradient is that of the whole batch.
+            image_error[seen] = some * (size / len(some))
         feature_error = losses.feature_mse(h, out.feature, codec.feature_std)
-        figures = {"bpp": bpp, "image_mse_255": image_error, "feature_mse": feature_error}
         deep_error: Tensor | float = 0.0
         if config.beta:
             with torch.no_grad():
                 theirs = teacher.deeper(h)
-            figures["deep_mse"] = deep_error = losses.deep_feature_mse(theirs, teacher.deeper(out.feature))
-        loss = losses.stage1_loss(bpp, image_error, feature_error, deep_error, config.lam, config.alpha, config.beta)
-        return loss, figures
+            deep_error = losses.deep_feature_mse(theirs, teacher.deeper(out.feature))
+        distortion = losses.stage1_distortion(
+            image_error, feature_error, deep_error, config.lam, config.alpha, config.beta
+        )
+        figures = {"bpp": bpp.mean(), "feature_mse": feature_error.mean(), "image_mse_255": image_error.mean()}
+        if isinstance(deep_error, Tensor):
+            figures["deep_mse"] = deep_error.mean()
+        return losses.rate_distortion(bpp, distortion, weights[rate]), figures
 
     train(codec, step, loop, folder, report)
     codec.eval()

@@ -22,7 +22,8 @@ from ptp_model.teachers.spec import DetectionOutput
 from ptp_model.training import losses
 from ptp_model.training.data import Pixels
 from ptp_model.training.heads.augment import CropConfig, random_crop
-from ptp_model.training.loop import LoopConfig, train
+from ptp_model.training.loop import LoopConfig, Shard, train
+from ptp_model.training.stage1 import spread_rates
 
 
 @dataclass(frozen=True)
@@ -83,15 +84,17 @@ def train_stage2(
         raise ModelError(f"stage 2 of task {teacher.spec.task!r}: expected seg or det; this task has no loss here")
     freeze_all_but(prompts, codec, teacher)
 
-    def step(number: int) -> tuple[Tensor, Mapping[str, Tensor]]:
-        batch = batches(number, config.batch)
+    def step(shard: Shard) -> tuple[Tensor, Mapping[str, Tensor]]:
+        size = shard.share(config.batch)
+        batch = batches(shard.number, size)
+        rate = spread_rates(shard.number, size, codec.spec.rates)
         with torch.no_grad():
             h = teacher.stem(batch.image)
             theirs = teacher.tail(h)
-        out = codec(batch.image, prompts)
+        out = codec(batch.image, prompts, rate, shard.generator)
         ours = teacher.tail(out.feature)
-        bpp = losses.rate_bpp(out.y_bits, out.z_bits, batch.image[:, 0].numel())
-        feature = losses.feature_mse(h, out.feature, codec.feature_std)
+        bpp = losses.rate_bpp(out.y_bits, out.z_bits, batch.image[0, 0].numel()).mean()
+        feature = losses.feature_mse(h, out.feature, codec.feature_std).mean()
         if isinstance(theirs, tuple) and isinstance(ours, tuple):
             loss, terms = _detection(theirs, ours, bpp, feature, teacher, config)
         elif isinstance(theirs, Tensor) and isinstance(ours, Tensor):

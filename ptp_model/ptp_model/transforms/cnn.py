@@ -12,14 +12,14 @@ from ptp_model.spec import ModelSpec
 
 def analysis(spec: ModelSpec) -> nn.Sequential:
     """Four stride-2 convolutions; attention at strides 4 and 16."""
-    N, M = spec.N, spec.M
+    E, N, M = spec.early_width, spec.N, spec.M
     return nn.Sequential(
-        conv(3, N, 5, 2),
-        GDN(N),
-        conv(N, N, 5, 2),
-        GDN(N),
-        WindowAttentionModule(N, spec.analysis_attention),
-        conv(N, N, 5, 2),
+        conv(3, E, 5, 2),
+        GDN(E),
+        conv(E, E, 5, 2),
+        GDN(E),
+        WindowAttentionModule(E, spec.analysis_attention),
+        conv(E, N, 5, 2),
         GDN(N),
         conv(N, M, 5, 2),
         WindowAttentionModule(M, spec.deep_attention),

@@ -32,7 +32,7 @@ def prepare(
     long_side: int,
     on_photo: Callable[[str], None] = lambda name: None,
 ) -> Path:
-    """Write each selected photograph as a JPEG and return the path of the index.
+    """Write each selected photograph as a JPEG, into a folder named after its split, and return the path of the index.
 
     A picture larger than ``long_side`` is scaled down with a Lanczos filter; a smaller one keeps its size. Orientation
     tags are applied. JPEG at quality 95 without chroma subsampling: the codec is trained on what a camera would give.
@@ -53,7 +53,8 @@ def prepare(
         if hashlib.sha256(content).hexdigest() != source.sha256:
             raise PhotoError(f"{source.name}: not the bytes that the selection pins; check {source.package}'s version")
         jpeg, width, height = _scaled_jpeg(content, long_side)
-        name = f"{source.name}.jpg"
+        name = f"{source.split}/{source.name}.jpg"
+        (output / source.split).mkdir(exist_ok=True)
         _write(output / name, jpeg)
         entries.append(
             {

@@ -19,7 +19,8 @@ class Source:
         path: the file inside the package.
         member: the file inside a Qt resource collection at ``path``; empty when ``path`` is the picture itself.
         sha256: of the picture's bytes as the package has them.
-        split: ``train`` or ``held-out``. A photograph is wholly in one of them, and views of one scene share theirs.
+        split: ``train``, ``held-out``, or ``unused`` (it ships for calibration). A photograph is wholly in one of them,
+            and views of one scene share theirs.
     """
 
     name: str
