@@ -210,7 +210,7 @@ def stage2_command(
         batches = MaskedCrops(*_photos_and_masks(photos, labelled, crop, held_out), side=crop, seed=seed + 1)
         prompts = TaskPrompts(start.spec)
         config, loop = (
-            Stage2Config(lam, kl_weight, batch),
+            Stage2Config(lam, kl_weight, batch, _span(start.provenance)),
             LoopConfig(steps, learning_rate, muon_rate, seed=seed, shards=shards),
         )
         train_stage2(start.codec, prompts, teacher, batches, config, loop, output, _report)
@@ -242,6 +242,12 @@ def _started(start: str, spec: ModelSpec) -> tuple[FeatureCodec, Mapping[str, An
             hint="give the same --preset, --transform, --context and --rates",
         )
     return loaded.codec, loaded.provenance
+
+
+def _span(provenance: Mapping[str, Any]) -> float:
+    """What the weights of stage 1 spanned from the lowest to the highest rate."""
+    runs = provenance.get("stage1", ())
+    return float(runs[-1].get("span", 1.0)) if isinstance(runs, list) and runs else 1.0
 
 
 def _outline(spec: ModelSpec) -> str:

@@ -18,6 +18,9 @@ MEAN_STEPS = 16
 CONTEXT_LIMIT = 1023
 #: A mean is clipped to what int16 carries exactly through float32 everywhere.
 MEAN_LIMIT = 8191
+#: A decoded feature stays within this many of its standard deviations. The two IGDN of the synthesis grow with the
+#: fourth power of their input: a latent unlike any seen in training would otherwise end in infinities.
+FEATURE_LIMIT = 20.0
 SCALE_LEVELS = 64
 SCALE_MIN, SCALE_MAX = 0.11, 256.0
 _LOG_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALE_LEVELS - 1)

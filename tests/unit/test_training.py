@@ -123,7 +123,7 @@ def test_stage1_lowers_the_loss(rates: int, photo_folder: Path, tmp_path: Path) 
     before = {name: value.clone() for name, value in teacher.state_dict().items()}
     lines: list[dict[str, float]] = []
     loop = LoopConfig(32, 1e-3, warmup_steps=2, log_every=4, save_every=100)
-    config = Stage1Config(lam=0.004, alpha=12.0, beta=12.0, batch=2)
+    config = Stage1Config(lam=0.01, alpha=1.0, beta=1.0, batch=2)
     crops = PhotoCrops([photo_folder], 64, seed=0)
     train_stage1(codec, teacher, crops, config, loop, tmp_path / "run", lambda line: lines.append(dict(line)))
     assert lines[-1]["loss"] < 0.8 * lines[0]["loss"]

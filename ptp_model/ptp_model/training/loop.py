@@ -49,7 +49,7 @@ class LoopConfig:
     seed: int = 0
     shards: int = 1
     log_every: int = 50
-    save_every: int = 500
+    save_every: int = 200
 
 
 @dataclass(frozen=True)

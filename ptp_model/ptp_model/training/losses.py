@@ -7,7 +7,8 @@ Deviations, all on purpose:
   have to turn image features into the teacher's. α = 0 is the paper.
 * Stage 1 may also add β·MSE of the teacher's deeper features, which the frozen backbone makes of h and of ĥ: what a
   task network makes of ĥ counts more than ĥ itself. β = 0 leaves it out.
-* Several rates: λ, α and β are those of the highest rate; a lower one has all three smaller by the same factor.
+* Several rates: λ, α and β are those of the highest rate. At a lower one the distortion counts less by a factor: in
+  stage 1, where λ weighs the distortion, all three are smaller by it; in stage 2, where λ weighs the rate, λ is larger.
 * Equation (3): h and ĥ are divided by the teacher's per-channel standard deviation, so that one weight serves all
   teachers.
 * Equations (5), (7): RetinaNet scores are sigmoids, so the Kullback-Leibler divergence and cross-entropy take their
@@ -57,28 +58,28 @@ def rate_weights(rates: int, span: float) -> Tensor:
 
 
 def kl_segmentation(teacher: Tensor, student: Tensor) -> Tensor:
-    """L_KL-seg, equation (4): KL(teacher ‖ student) of the class distributions, averaged over pixels.
+    """L_KL-seg, equation (4): KL(teacher ‖ student) of the class distributions, averaged over an image's pixels: [B].
 
     Args:
         teacher, student: logits [B, C, H, W].
     """
     log_t, log_s = teacher.log_softmax(1), student.log_softmax(1)
-    return (log_t.exp() * (log_t - log_s)).sum(1).mean()
+    return (log_t.exp() * (log_t - log_s)).sum(1).mean((1, 2))
 
 
 def pixel_cross_entropy(student: Tensor, labels: Tensor) -> Tensor:
-    """L_PCE, equation (6): cross-entropy averaged over labelled pixels; 0 when none is.
+    """L_PCE, equation (6): cross-entropy averaged over an image's labelled pixels, 0 when none is: [B].
 
     Args:
         student: logits [B, C, H, W].
         labels: int64 [B, H, W], 255 = ignore.
     """
-    total = functional.cross_entropy(student, labels, ignore_index=IGNORE, reduction="sum")
-    return total / (labels != IGNORE).sum().clamp_min(1)
+    total = functional.cross_entropy(student, labels, ignore_index=IGNORE, reduction="none").sum((1, 2))
+    return total / (labels != IGNORE).sum((1, 2)).clamp_min(1)
 
 
 def kl_detection(teacher: Tensor, student: Tensor, positives: Tensor) -> Tensor:
-    """L_KL-obj, equation (5), Bernoulli form: summed over classes and matched anchors, divided by N_b.
+    """L_KL-obj, equation (5), Bernoulli form: summed over classes and an image's matched anchors, over its N_b: [B].
 
     Args:
         teacher, student: logits [B, A, K].
@@ -88,11 +89,11 @@ def kl_detection(teacher: Tensor, student: Tensor, positives: Tensor) -> Tensor:
     p = t.sigmoid()
     kl = p * (functional.logsigmoid(t) - functional.logsigmoid(s))
     kl = kl + (1 - p) * (functional.logsigmoid(-t) - functional.logsigmoid(-s))
-    return kl.sum() / _count(positives)
+    return _over_matched(kl.sum(1), positives)
 
 
 def box_cross_entropy(student: Tensor, labels: Tensor, positives: Tensor) -> Tensor:
-    """L_BCE, equation (7), Bernoulli form: summed over classes and matched anchors, divided by N_b.
+    """L_BCE, equation (7), Bernoulli form: summed over classes and an image's matched anchors, over its N_b: [B].
 
     Args:
         student: logits [B, A, K].
@@ -100,17 +101,24 @@ def box_cross_entropy(student: Tensor, labels: Tensor, positives: Tensor) -> Ten
         positives: bool [B, A].
     """
     target = functional.one_hot(labels[positives], student.shape[-1]).to(student.dtype)
-    return functional.binary_cross_entropy_with_logits(student[positives], target, reduction="sum") / _count(positives)
+    errors = functional.binary_cross_entropy_with_logits(student[positives], target, reduction="none")
+    return _over_matched(errors.sum(1), positives)
 
 
 def box_regression(deltas: Tensor, targets: Tensor, positives: Tensor) -> Tensor:
-    """L_b / N_b, equation (8): squared error of RetinaNet's box deltas [B, A, 4] over matched anchors."""
-    return (deltas - targets)[positives].square().sum() / _count(positives)
+    """L_b / N_b, equation (8): squared error of RetinaNet's deltas [B, A, 4] over an image's matched anchors: [B]."""
+    return _over_matched((deltas - targets)[positives].square().sum(1), positives)
 
 
-def _count(positives: Tensor) -> Tensor:
-    """N_b = max(1, matched anchors)."""
-    return positives.sum().clamp_min(1)
+def _over_matched(values: Tensor, positives: Tensor) -> Tensor:
+    """Sum of the values of each image's matched anchors, divided by N_b = max(1, matched anchors).
+
+    Args:
+        values: [matched anchors of the batch], in the order of ``positives`` [B, A].
+    """
+    image = positives.nonzero()[:, 0]
+    sums = values.new_zeros(len(positives)).index_add(0, image, values)
+    return sums / positives.sum(1).clamp_min(1)
 
 
 def stage1_distortion(
@@ -129,15 +137,15 @@ def rate_distortion(bpp: Tensor, distortion: Tensor, weight: Tensor) -> Tensor:
     return ((bpp + weight * distortion) / weight.sqrt()).mean()
 
 
-def segmentation_loss(bpp: Tensor, feature_error: Tensor, kl: Tensor, cross_entropy: Tensor, lam: float) -> Tensor:
-    """L_seg, equation (1)."""
+def segmentation_loss(bpp: Tensor, feature_error: Tensor, kl: Tensor, cross_entropy: Tensor, lam: Tensor) -> Tensor:
+    """L_seg, equation (1), one figure an image: [B]."""
     return lam * bpp + feature_error + kl + cross_entropy
 
 
 def detection_loss(
-    bpp: Tensor, feature_error: Tensor, kl: Tensor, cross_entropy: Tensor, regression: Tensor, lam: float
+    bpp: Tensor, feature_error: Tensor, kl: Tensor, cross_entropy: Tensor, regression: Tensor, lam: Tensor
 ) -> Tensor:
-    """L_obj, equation (2); ``regression`` is L_b / N_b."""
+    """L_obj, equation (2), one figure an image: [B]; ``regression`` is L_b / N_b."""
     return lam * bpp + feature_error + kl + cross_entropy + regression
 
 

@@ -30,7 +30,8 @@ def orthogonalised(matrix: Tensor) -> Tensor:
     for _ in range(_ITERATIONS):
         gram = x @ x.T
         x = _A * x + (_B * gram + _C * gram @ gram) @ x
-    return x if wide is matrix else x.T
+    out: Tensor = x if wide is matrix else x.T
+    return out
 
 
 def layer_weights(module: nn.Module) -> set[str]:

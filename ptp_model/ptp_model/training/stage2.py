@@ -33,11 +33,14 @@ class Stage2Config:
     Attributes:
         lam: λ, weight of the rate (it weighs the rate in stage 2).
         kl_weight: of the divergence from the teacher's answer; 1 is the paper, whose feature error is not normalised.
+        batch: photographs a step.
+        span: by how much λ is larger at the lowest rate of a codec with several; what stage 1 was trained with.
     """
 
     lam: float = 0.02
     kl_weight: float = 1.0
     batch: int = 4
+    span: float = 8.0
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ def train_stage2(
     if teacher.spec.task not in ("seg", "det"):
         raise ModelError(f"stage 2 of task {teacher.spec.task!r}: expected seg or det; this task has no loss here")
     freeze_all_but(prompts, codec, teacher)
+    weights = losses.rate_weights(codec.spec.rates, config.span)
 
     def step(shard: Shard) -> tuple[Tensor, Mapping[str, Tensor]]:
         size = shard.share(config.batch)
@@ -93,28 +97,31 @@ def train_stage2(
             theirs = teacher.tail(h)
         out = codec(batch.image, prompts, rate, shard.generator)
         ours = teacher.tail(out.feature)
-        bpp = losses.rate_bpp(out.y_bits, out.z_bits, batch.image[0, 0].numel()).mean()
-        feature = losses.feature_mse(h, out.feature, codec.feature_std).mean()
+        bpp = losses.rate_bpp(out.y_bits, out.z_bits, batch.image[0, 0].numel())
+        feature = losses.feature_mse(h, out.feature, codec.feature_std)
+        lam = config.lam / weights[rate]
         if isinstance(theirs, tuple) and isinstance(ours, tuple):
-            loss, terms = _detection(theirs, ours, bpp, feature, teacher, config)
+            loss, terms = _detection(theirs, ours, bpp, feature, lam, teacher, config)
         elif isinstance(theirs, Tensor) and isinstance(ours, Tensor):
-            loss, terms = _segmentation(theirs, ours, bpp, feature, batch, config)
+            loss, terms = _segmentation(theirs, ours, bpp, feature, lam, batch, config)
         else:
             raise ModelError("the teacher's tail gave other outputs for h than for the decoded feature")
-        return loss, {"bpp": bpp, "feature_mse": feature, **terms}
+        # √weight: as in stage 1, so that the lowest rates do not drown.
+        loss = (loss * weights[rate].sqrt()).mean()
+        return loss, {name: term.mean() for name, term in {"bpp": bpp, "feature_mse": feature, **terms}.items()}
 
     train(prompts, step, loop, folder, report)
     prompts.eval()
 
 
 def _segmentation(
-    theirs: Tensor, ours: Tensor, bpp: Tensor, feature: Tensor, batch: Batch, config: Stage2Config
+    theirs: Tensor, ours: Tensor, bpp: Tensor, feature: Tensor, lam: Tensor, batch: Batch, config: Stage2Config
 ) -> tuple[Tensor, Mapping[str, Tensor]]:
     """Equation (1). The KL divergence is taken on the network's own grid: upsampling both adds nothing but time."""
     kl = losses.kl_segmentation(theirs, ours)
     size = (batch.mask.shape[1], batch.mask.shape[2])
     cross_entropy = losses.pixel_cross_entropy(upsample_logits(ours, size), batch.mask)
-    loss = losses.segmentation_loss(bpp, feature, config.kl_weight * kl, cross_entropy, config.lam)
+    loss = losses.segmentation_loss(bpp, feature, config.kl_weight * kl, cross_entropy, lam)
     return loss, {"kl": kl, "cross_entropy": cross_entropy}
 
 
@@ -123,6 +130,7 @@ def _detection(
     ours: tuple[Tensor, Tensor],
     bpp: Tensor,
     feature: Tensor,
+    lam: Tensor,
     teacher: Teacher,
     config: Stage2Config,
 ) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -138,7 +146,7 @@ def _detection(
     kl = losses.kl_detection(theirs[0], ours[0], positives)
     cross_entropy = losses.box_cross_entropy(ours[0], labels, positives)
     regression = losses.box_regression(ours[1], theirs[1], positives)
-    loss = losses.detection_loss(bpp, feature, config.kl_weight * kl, cross_entropy, regression, config.lam)
+    loss = losses.detection_loss(bpp, feature, config.kl_weight * kl, cross_entropy, regression, lam)
     return loss, {"kl": kl, "cross_entropy": cross_entropy, "box_regression": regression}
 
 
