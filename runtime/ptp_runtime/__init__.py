@@ -1,4 +1,4 @@
-"""ptp_runtime: encode photos to bytes and decode them to masks, boxes or pictures, from a bundle.
+"""ptp_runtime: encode photos to bytes and decode them to masks, boxes, classes or pictures, from a bundle.
 
 Needs neither torch nor onnx. The names below are loaded when they are first used, so that importing the package
 costs nothing.
@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     )
     from ptp_runtime.images import load_image
     from ptp_runtime.session import Decoded, Encoded, Inference, Session
-    from ptp_runtime.tasks import Detections, Segmentation, View
+    from ptp_runtime.tasks import Classification, Detections, Segmentation, View
 
 _HOMES = {
     "BackendError": "ptp_runtime.errors",
     "Bundle": "ptp_runtime.bundle",
     "BundleError": "ptp_runtime.errors",
+    "Classification": "ptp_runtime.tasks",
     "Decoded": "ptp_runtime.session",
     "Detections": "ptp_runtime.tasks",
     "Encoded": "ptp_runtime.session",
@@ -44,6 +45,7 @@ __all__ = [
     "BackendError",
     "Bundle",
     "BundleError",
+    "Classification",
     "Decoded",
     "Detections",
     "Encoded",

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ptp_runtime.images import Pixels
 from ptp_runtime.palette import voc_palette
-from ptp_runtime.tasks import Detections, Segmentation, TaskOutput
+from ptp_runtime.tasks import Classification, Detections, Segmentation, TaskOutput
 
 LARGEST_PANEL = 1024
 """Longest side of one of the two panels, pixels; a larger photo is shown smaller."""
@@ -45,13 +45,15 @@ def overlay(photo: Pixels, output: TaskOutput, lines: Sequence[str]) -> Image.Im
 
     Args:
         photo: uint8 RGB (H, W, 3).
-        output: what the task made of it; a mask or boxes in the photo's pixels, or a picture.
+        output: what the task made of it; a mask or boxes in the photo's pixels, classes, or a picture.
         lines: text for below, such as the bytes and the times.
     """
     if isinstance(output, Segmentation):
         result, legend = Image.fromarray(_blended(photo, output.mask)), _mask_legend(output)
     elif isinstance(output, Detections):
         result, legend = Image.fromarray(photo), _box_legend(output)
+    elif isinstance(output, Classification):
+        result, legend = Image.fromarray(photo), []
     else:
         result, legend = Image.fromarray(output.image), []
     width, height = _panel_size(photo.shape[1], photo.shape[0])
@@ -59,6 +61,8 @@ def overlay(photo: Pixels, output: TaskOutput, lines: Sequence[str]) -> Image.Im
     if isinstance(output, Detections):
         # Drawn at the panel's size: lines and text of a 4000-pixel photo would vanish.
         _draw_boxes(right_panel, output, width / photo.shape[1], height / photo.shape[0])
+    elif isinstance(output, Classification):
+        _draw_classes(right_panel, output)
     elif isinstance(output, Segmentation):
         # Several of VOC's colours are dark: a line shows where the tint ends.
         right_panel.paste(_WHITE, mask=_contours(_scaled(Image.fromarray(output.mask), width, height, exact=True)))
@@ -133,6 +137,17 @@ def _draw_boxes(image: Image.Image, output: Detections, scale_x: float, scale_y:
         draw.text(corner, text, fill=_WHITE, font=_font())
 
 
+def _draw_classes(image: Image.Image, output: Classification) -> None:
+    """A bar for each of the likeliest classes along the lower border, as long as it is likely."""
+    draw = ImageDraw.Draw(image)
+    y = max(0, image.height - len(output.labels) * _LINE)
+    draw.rectangle((0, y, image.width, image.height), fill=_BLACK)
+    for name, label, score in zip(output.names, output.labels, output.scores, strict=True):
+        draw.rectangle((0, y + 2, round(float(score) * (image.width - 1)), y + _LINE - 2), fill=_shade(int(label)))
+        draw.text((_MARGIN, y + 2), f"{score:.1%}  {name}", fill=_WHITE, font=_font())
+        y += _LINE
+
+
 def _composed(left: Image.Image, right: Image.Image, legend: Sequence[_Entry], lines: Sequence[str]) -> Image.Image:
     """The two panels side by side on white, with legend and text below them."""
     width = left.width + right.width + 3 * _MARGIN
@@ -177,6 +192,12 @@ def _tints() -> Pixels:
 
 def _colour(label: int) -> tuple[int, int, int]:
     red, green, blue = (int(value) for value in _tints()[label % 256])
+    return red, green, blue
+
+
+def _shade(label: int) -> tuple[int, int, int]:
+    """A class's colour, dark enough for white text."""
+    red, green, blue = (value // 2 for value in _colour(label))
     return red, green, blue
 
 

@@ -19,16 +19,16 @@ import numpy.typing as npt
 from ptp_runtime.backends import Backend, BackendChoice, LoadedGraphs, load_graphs
 from ptp_runtime.bitstream import StreamHeader, identity_prefix
 from ptp_runtime.bundle import Bundle
+from ptp_runtime.coded_photo import coded_pixels, coded_shape
 from ptp_runtime.coder import StreamDecoder, warm_up
 from ptp_runtime.decoder import decode_latents
 from ptp_runtime.encoder import encode_latents
 from ptp_runtime.entropy_path import EntropyPath, require_finite, require_shape, run_graph
 from ptp_runtime.errors import NotAStreamError, TaskNotAvailableError, UsageError, WrongModelError
-from ptp_runtime.images import Pixels, lead_padding, load_image, network_input, padded_size
+from ptp_runtime.images import lead_padding, load_image, network_input, padded_size
 from ptp_runtime.latents import Latents
 from ptp_runtime.manifest import Manifest
 from ptp_runtime.rate import Rate
-from ptp_runtime.resample import resize_pixels, resized_shape
 from ptp_runtime.stopwatch import Stopwatch
 from ptp_runtime.tables import Tables
 from ptp_runtime.tasks import TaskOutput
@@ -181,7 +181,7 @@ class Session:
         return self._encode(image, keep_steps=False).data
 
     def decode(self, data: bytes) -> TaskOutput:
-        """The task's output from a stream: a mask, boxes or a picture.
+        """The task's output from a stream: a mask, boxes, classes or a picture.
 
         Raises:
             StreamError: truncated, altered, of another version, model or task, or out of step.
@@ -213,12 +213,10 @@ class Session:
         watch = Stopwatch()
         with watch("image"):
             pixels = load_image(image)
-            height, width = self._coded_shape(pixels)
+            pre = self.manifest.preprocessing
+            height, width = coded_shape(pixels.shape[0], pixels.shape[1], pre.resize)
             self._require_size(height, width)
-            coded = pixels if pixels.shape[:2] == (height, width) else resize_pixels(pixels, height, width)
-            photo = network_input(
-                coded, self.manifest.preprocessing.multiple, self.manifest.preprocessing.lead_multiple
-            )
+            photo = network_input(coded_pixels(pixels, pre.resize), pre.multiple, pre.lead_multiple)
         with watch("analysis"):
             tensors = self._run("analysis", {"image": photo})
         entropy, (rows, columns) = self.manifest.entropy, photo.shape[2:]
@@ -301,11 +299,6 @@ class Session:
                 hint="decode it with the bundle that encoded it",
             )
         self._require_size(header.height, header.width)
-
-    def _coded_shape(self, pixels: Pixels) -> tuple[int, int]:
-        resize = self.manifest.preprocessing.resize
-        height, width = pixels.shape[:2]
-        return (height, width) if resize is None else resized_shape(height, width, resize)
 
     def _require_size(self, height: int, width: int) -> None:
         pre = self.manifest.preprocessing

@@ -182,3 +182,22 @@ def test_no_truncation_goes_unnoticed(data: bytes, length: int) -> None:
 
 def test_the_good_manifest_is_good(data: bytes, tmp_path: Path) -> None:
     assert json_from_manifest(manifest_from_json(data)) == data
+
+
+@pytest.mark.parametrize(
+    "resize",
+    [
+        {},
+        {"shorter_side": 256},
+        {"shorter_side": 256, "crop": 224},
+        {"shorter_side": 256, "crop": 224, "interpolation": "nearest"},
+        {"shorter_side": 256, "crop": 257, "interpolation": "bicubic"},
+        {"shorter_side": 256, "crop": 0, "interpolation": "bicubic"},
+        {"shorter_side": 256, "crop": 224, "interpolation": "bicubic", "longer_side": 4096},
+        {"shorter_side": 256, "longer_side": 1333, "interpolation": "bilinear"},
+        {"shorter_side": 0, "longer_side": 1333},
+    ],
+)
+def test_a_resize_is_one_of_two_kinds(data: bytes, resize: dict[str, Any]) -> None:
+    with pytest.raises(ManifestError, match="resize"):
+        manifest_from_json(_edited(data, "preprocessing.resize", resize))

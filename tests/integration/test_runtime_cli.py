@@ -98,7 +98,10 @@ def test_json_says_the_same_to_machines(run: Run, bundle: Path, photo: Path, tmp
     assert sum(json.loads(out)["result"]["shares"].values()) == pytest.approx(1)
 
 
-@pytest.mark.parametrize(("task", "suffix"), [("seg", ".mask.png"), ("det", ".boxes.json"), ("view", ".view.png")])
+@pytest.mark.parametrize(
+    ("task", "suffix"),
+    [("seg", ".mask.png"), ("det", ".boxes.json"), ("cls", ".classes.json"), ("view", ".view.png")],
+)
 def test_infer_writes_three_files(run: Run, photo: Path, tmp_path: Path, task: str, suffix: str) -> None:
     bundle = write_pocket_bundle(tmp_path / task, task=task)
 
@@ -115,6 +118,13 @@ def test_infer_writes_three_files(run: Run, photo: Path, tmp_path: Path, task: s
     if task == "det":
         boxes = json.loads((tmp_path / "out/photo.boxes.json").read_text())["boxes"]
         assert {"left", "top", "right", "bottom", "score", "label", "class"} == set(boxes[0])
+    if task == "cls":
+        answer = json.loads((tmp_path / "out/photo.classes.json").read_text())
+        best = answer["classes"][0]
+        assert {"class", "label", "score"} == set(best)
+        assert best["score"] == pytest.approx(max(answer["probabilities"]), abs=1e-4)
+        assert sum(answer["probabilities"]) == pytest.approx(1, abs=1e-5)
+        assert f"classes: {best['class']} {best['score']:.1%}, " in out
     if task == "view":
         with Image.open(tmp_path / "out/photo.view.png") as view:
             assert (view.mode, view.size) == ("RGB", (90, 70))

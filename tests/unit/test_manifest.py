@@ -14,6 +14,8 @@ import pytest
 from ptp_runtime.errors import ManifestError
 from ptp_runtime.manifest import (
     AnchorLevel,
+    CentreCrop,
+    ClassificationParameters,
     DetectionParameters,
     EngineEntry,
     Manifest,
@@ -60,7 +62,7 @@ def _engine(**changes: Any) -> EngineEntry:
     return dataclasses.replace(entry, **changes)
 
 
-@pytest.mark.parametrize("task", ["seg", "det", "view"])
+@pytest.mark.parametrize("task", ["seg", "det", "cls", "view"])
 @pytest.mark.parametrize("context", ["checkerboard", "zigzag", "whole"])
 def test_a_manifest_survives_the_file(tmp_path: Path, task: str, context: str) -> None:
     before = _manifest(tmp_path, task=task, context=context, resize=Resize(800, 1333))
@@ -73,6 +75,32 @@ def test_a_manifest_survives_the_file(tmp_path: Path, task: str, context: str) -
 
     assert after == before
     assert json_from_manifest(after) == data
+
+
+def test_a_crop_is_a_resize_of_another_kind(tmp_path: Path) -> None:
+    before = _manifest(tmp_path, task="cls", resize=Resize(800, 1333))
+    crop = dataclasses.replace(before.preprocessing, resize=CentreCrop(256, 224))
+    scaled, cropped = json_from_manifest(before), json_from_manifest(dataclasses.replace(before, preprocessing=crop))
+
+    assert json.loads(scaled)["preprocessing"]["resize"] == {"shorter_side": 800, "longer_side": 1333}
+    found = json.loads(cropped)["preprocessing"]["resize"]
+    assert found == {"shorter_side": 256, "crop": 224, "interpolation": "bicubic"}
+    assert manifest_from_json(cropped).preprocessing.resize == CentreCrop(256, 224)
+    with pytest.raises(ManifestError, match="crops more than there is"):
+        CentreCrop(224, 225)
+
+
+def test_a_classifier_may_have_a_thousand_classes(tmp_path: Path) -> None:
+    names = tuple(str(number) for number in range(1000))
+    before = _manifest(tmp_path, task="cls")
+    before = dataclasses.replace(before, task=TaskInfo("cls", 3, names, ClassificationParameters()))
+
+    assert manifest_from_json(json_from_manifest(before)) == before
+    for task, number, parameters in (("seg", 1, SegmentationParameters()), ("det", 2, DetectionParameters())):
+        with pytest.raises(ManifestError, match="another length"):
+            TaskInfo(task, number, names, parameters)
+    with pytest.raises(ManifestError, match="another length"):
+        TaskInfo("cls", 3, names * 66, ClassificationParameters())
 
 
 def test_the_file_protects_itself(manifest: Manifest) -> None:

@@ -25,9 +25,9 @@ from ptp_runtime.errors import (
     UsageError,
     WrongModelError,
 )
-from ptp_runtime.manifest import GraphEntry, Resize, TensorInfo
+from ptp_runtime.manifest import CentreCrop, GraphEntry, Resize, TensorInfo
 from ptp_runtime.selftest import PocketBackend, write_pocket_bundle
-from ptp_runtime.tasks import Detections, Segmentation, View
+from ptp_runtime.tasks import Classification, Detections, Segmentation, View
 
 pytestmark = pytest.mark.runtime
 
@@ -48,14 +48,17 @@ def _open(tmp_path: Path, name: str = "other", **options: Any) -> Session:
 
 
 def test_each_task_gives_its_result(tmp_path: Path) -> None:
-    seg, det, view = (_open(tmp_path, task, task=task) for task in ("seg", "det", "view"))
+    seg, det, cls, view = (_open(tmp_path, task, task=task) for task in ("seg", "det", "cls", "view"))
 
-    mask, boxes, picture = (session.decode(session.encode(_photo())) for session in (seg, det, view))
+    mask, boxes, answer, picture = (session.decode(session.encode(_photo())) for session in (seg, det, cls, view))
 
     assert isinstance(mask, Segmentation)
     assert mask.mask.shape == (70, 100)
     assert isinstance(boxes, Detections)
     assert boxes.boxes.max() <= 100
+    assert isinstance(answer, Classification)
+    assert len(answer.names) == 3
+    assert answer.probabilities.sum() == pytest.approx(1)
     assert isinstance(picture, View)
     assert picture.image.shape == (70, 100, 3)
 
@@ -238,7 +241,34 @@ def test_a_declared_resize_is_undone_and_both_rates_are_told(tmp_path: Path) -> 
         elif isinstance(output, View):
             assert output.image.shape == (140, 200, 3)
         else:
+            assert isinstance(output, Detections)
             assert 91 < output.boxes[:, 2].max() <= 200
+
+
+@pytest.mark.parametrize("size", [(140, 200), (224, 224), (64, 4000), (1, 1)])
+def test_a_declared_crop_makes_every_photo_as_large_as_every_other(tmp_path: Path, size: tuple[int, int]) -> None:
+    resize = CentreCrop(shorter_side=80, crop=70)
+    session = _open(tmp_path, task="cls", resize=resize, height=(128, 128), width=(128, 128))
+
+    encoded = session.encode_detailed(_photo(*size))
+    answer = session.decode(encoded.data)
+
+    header = read_header(encoded.data)
+    assert (header.height, header.width) == (70, 70)
+    assert (header.original_height, header.original_width) == size
+    assert encoded.rate.bits_per_pixel == 8 * len(encoded.data) / (70 * 70)
+    assert isinstance(answer, Classification)
+
+
+def test_a_photo_of_the_crops_own_size_is_scaled_and_cropped_too(tmp_path: Path) -> None:
+    session, plain = (
+        _open(tmp_path, name, task="cls", resize=resize) for name, resize in (("a", CentreCrop(90, 80)), ("b", None))
+    )
+    data, whole = session.encode(_photo(80, 80)), plain.encode(_photo(80, 80))
+    assert data != whole
+    header = read_header(data)
+    assert not header.resized, "the header only says sizes, and those are the same"
+    assert isinstance(session.decode(data), Classification)
 
 
 def test_threads_share_a_session(session: Session) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ptp_runtime.errors import EngineError
 from ptp_runtime.manifest import (
     AnchorLevel,
+    ClassificationParameters,
     DetectionParameters,
     Resize,
     SegmentationParameters,
@@ -20,7 +21,8 @@ from ptp_runtime.manifest import (
     ViewParameters,
 )
 from ptp_runtime.resample import linear_weights, resize_pixels, resized_shape
-from ptp_runtime.tasks import Detections, Segmentation, View
+from ptp_runtime.tasks import Classification, Detections, Segmentation, View
+from ptp_runtime.tasks.classification import classification_from_logits
 from ptp_runtime.tasks.detection import (
     anchor_count,
     decode_boxes,
@@ -305,7 +307,39 @@ def test_each_task_has_its_result() -> None:
         TaskInfo("view", 0, (), ViewParameters()), {"image": np.zeros((1, 3, 32, 32), np.float32)}, *shapes
     )
 
-    assert (type(seg), type(det), type(view)) == (Segmentation, Detections, View)
+    cls = output_from_head(
+        TaskInfo("cls", 3, CLASSES, ClassificationParameters()), {"logits": np.zeros((1, 3), np.float32)}, *shapes
+    )
+
+    assert (type(seg), type(det), type(view), type(cls)) == (Segmentation, Detections, View, Classification)
+
+
+def test_probabilities_are_the_softmax_and_the_best_come_first() -> None:
+    names = ("a", "b", "c", "d")
+    logits = np.array([0, 3, 5, 3], np.float32)
+
+    found = classification_from_logits(logits, ClassificationParameters(top=3), names)
+
+    expected = np.exp([0.0, 3.0, 5.0, 3.0]) / np.exp([0.0, 3.0, 5.0, 3.0]).sum()
+    np.testing.assert_allclose(found.probabilities, expected, rtol=1e-6)
+    assert found.probabilities.dtype == found.scores.dtype == np.float32
+    assert found.labels.tolist() == [2, 1, 3], "the smaller number wins a tie"
+    assert found.names == ("c", "b", "d")
+    assert np.array_equal(found.scores, found.probabilities[found.labels])
+
+
+@pytest.mark.parametrize("scale", [1e4, -1e4, 3e38])
+def test_huge_logits_have_probabilities(scale: float) -> None:
+    logits = np.array([1, 0.5, 1], np.float32) * np.float32(scale)
+    found = classification_from_logits(logits, ClassificationParameters(), ("a", "b", "c"))
+    assert found.probabilities.tolist() == ([0.5, 0, 0.5] if scale > 0 else [0, 1, 0])
+    assert len(found.labels) == 3, "no more than there are"
+
+
+@pytest.mark.parametrize("shape", [(), (2,), (3, 1), (4,)])
+def test_another_number_of_classes_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(EngineError, match="another shape"):
+        classification_from_logits(np.zeros(shape, np.float32), ClassificationParameters(), ("a", "b", "c"))
 
 
 @pytest.mark.parametrize("raw", [{}, {"other": np.zeros((1, 3, 2, 2))}, {"logits": np.zeros((2, 3, 2, 2))}])

@@ -10,7 +10,7 @@ from PIL import Image
 
 from ptp_runtime.overlay import LARGEST_PANEL, overlay
 from ptp_runtime.palette import png_from_mask, voc_palette
-from ptp_runtime.tasks import Detections, Segmentation, TaskOutput, View
+from ptp_runtime.tasks import Classification, Detections, Segmentation, TaskOutput, View
 
 pytestmark = pytest.mark.runtime
 
@@ -51,10 +51,13 @@ def _output(kind: str, height: int, width: int) -> TaskOutput:
     if kind == "det":
         boxes = np.array([[0, 0, width / 2, height / 2], [0, 0, 1, 1]], np.float32)
         return Detections(boxes, np.array([0.9, 0.1], np.float32), np.array([1, 2]), CLASSES)
+    if kind == "cls":
+        probabilities = np.array([0.1, 0.7, 0.2], np.float32)
+        return Classification(np.array([1, 2]), probabilities[1:], probabilities, CLASSES)
     return View(np.full((height, width, 3), 9, np.uint8))
 
 
-@pytest.mark.parametrize("kind", ["seg", "det", "view"])
+@pytest.mark.parametrize("kind", ["seg", "det", "cls", "view"])
 @pytest.mark.parametrize("size", [(1, 1), (1, 4096), (4096, 1), (70, 90), (300, 451), (2000, 1500)])
 def test_every_size_has_a_picture(kind: str, size: tuple[int, int]) -> None:
     photo = np.full((*size, 3), 200, np.uint8)
@@ -86,3 +89,14 @@ def test_a_weak_box_is_not_drawn() -> None:
 
     assert np.array_equal(drawn[100, 50], [191, 0, 0])
     assert (blank == 200).all()
+
+
+def test_a_classs_bar_is_as_long_as_it_is_likely() -> None:
+    photo = np.full((300, 400, 3), 200, np.uint8)
+
+    panel = np.asarray(overlay(photo, _output("cls", 300, 400), []))[8:308, 416:816]
+
+    assert (panel[:256] == 200).all()
+    for bar, length in ((panel[256 + 4], 0.7), (panel[278 + 4], 0.2)):
+        filled = np.flatnonzero((bar != 20).any(axis=1) & (bar != 255).any(axis=1))
+        assert filled.max() == round(length * 399)

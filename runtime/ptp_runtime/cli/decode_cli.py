@@ -33,6 +33,7 @@ def decode(bundle: Path, stream: Path, output: Path, backend: str, threads: int 
     What is written depends on the bundle's task:
       seg    a palette PNG: pixel values are class numbers, colours are PASCAL VOC's
       det    a JSON document of boxes
+      cls    a JSON document of the likeliest classes, with the probabilities of all
       view   an RGB PNG
 
     \b

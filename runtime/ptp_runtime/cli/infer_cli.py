@@ -37,7 +37,8 @@ def infer(
     \b
     Three files are written into the output directory, named after the photo:
       photo.ptp            the stream: what would be sent
-      photo.mask.png       the result (seg; photo.boxes.json for det, photo.view.png for view)
+      photo.mask.png       the result (seg; photo.boxes.json for det, photo.classes.json for cls,
+                           photo.view.png for view)
       photo.overlay.png    photo and result side by side, to look at
 
     \b

@@ -10,7 +10,7 @@ import click
 from ptp_runtime.bitstream import StreamHeader, read_header
 from ptp_runtime.bundle import Bundle
 from ptp_runtime.cli.options import json_option, print_json, read_stream
-from ptp_runtime.manifest import Manifest, TensorInfo, dict_from_manifest
+from ptp_runtime.manifest import CentreCrop, Manifest, TensorInfo, dict_from_manifest
 
 
 @click.command()
@@ -109,7 +109,12 @@ def _summary(manifest: Manifest, total: int) -> list[str]:
         f"  sizes     padded to a multiple of {pre.multiple}: {pre.height[0]}–{pre.height[1]} high,"
         f" {pre.width[0]}–{pre.width[1]} wide",
     ]
-    if pre.resize is not None:
+    if isinstance(pre.resize, CentreCrop):
+        lines.append(
+            f"  resize    before the codec: shorter side to {pre.resize.shorter_side},"
+            f" then the centred {pre.resize.crop}×{pre.resize.crop} pixels ({pre.resize.interpolation})"
+        )
+    elif pre.resize is not None:
         lines.append(
             f"  resize    before the codec: shorter side to {pre.resize.shorter_side},"
             f" longer at most {pre.resize.longer_side}"

@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image
 
 from ptp_runtime.palette import png_from_image, png_from_mask
-from ptp_runtime.tasks import Detections, Segmentation, TaskOutput
+from ptp_runtime.tasks import Classification, Detections, Segmentation, TaskOutput
 
 SHOWN = 8
 """Classes or boxes listed in text; all are in the file and in ``--json``."""
@@ -18,15 +18,20 @@ def file_suffix(output: TaskOutput) -> str:
     """How the result's file name ends."""
     if isinstance(output, Segmentation):
         return ".mask.png"
+    if isinstance(output, Classification):
+        return ".classes.json"
     return ".boxes.json" if isinstance(output, Detections) else ".view.png"
 
 
 def file_bytes(output: TaskOutput) -> bytes:
-    """The result as a file: a palette PNG, a JSON document of boxes, or an RGB PNG."""
+    """The result as a file: a palette PNG, a JSON document of boxes or of classes, or an RGB PNG."""
     if isinstance(output, Segmentation):
         return png_from_mask(output.mask)
     if isinstance(output, Detections):
         return (json.dumps({"boxes": _boxes(output)}, indent=2) + "\n").encode()
+    if isinstance(output, Classification):
+        probabilities = [round(float(p), 7) for p in output.probabilities]
+        return (json.dumps({"classes": _classes(output), "probabilities": probabilities}, indent=2) + "\n").encode()
     return png_from_image(Image.fromarray(output.image))
 
 
@@ -37,6 +42,8 @@ def result_values(output: TaskOutput) -> dict[str, Any]:
         return {"task": "seg", "width": width, "height": height, "shares": output.shares()}
     if isinstance(output, Detections):
         return {"task": "det", "boxes": _boxes(output)}
+    if isinstance(output, Classification):
+        return {"task": "cls", "classes": _classes(output)}
     height, width = output.image.shape[:2]
     return {"task": "view", "width": width, "height": height}
 
@@ -51,6 +58,8 @@ def result_sentence(output: TaskOutput) -> str:
             f"{output.classes[label]} {score:.2f}" for label, score in zip(output.labels, output.scores, strict=True)
         ]
         return f"{len(boxes)} boxes" + (": " + _first(boxes) if boxes else "")
+    if isinstance(output, Classification):
+        return "classes: " + _first([f"{entry['class']} {entry['score']:.1%}" for entry in _classes(output)])
     height, width = output.image.shape[:2]
     return f"picture: {width}×{height} pixels"
 
@@ -58,6 +67,13 @@ def result_sentence(output: TaskOutput) -> str:
 def _first(entries: list[str]) -> str:
     rest = len(entries) - SHOWN
     return ", ".join(entries[:SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _classes(output: Classification) -> list[dict[str, Any]]:
+    return [
+        {"class": name, "label": int(label), "score": round(float(score), 5)}
+        for name, label, score in zip(output.names, output.labels, output.scores, strict=True)
+    ]
 
 
 def _boxes(output: Detections) -> list[dict[str, Any]]:

@@ -16,14 +16,15 @@ from ptp_runtime.manifest.model import (
     Manifest,
     ModelInfo,
     Preprocessing,
-    Resize,
     ScheduleEntry,
     ShapeRange,
     TensorInfo,
 )
+from ptp_runtime.manifest.resize import CentreCrop, DeclaredResize, Resize
 from ptp_runtime.manifest.tasks import (
     TASK_IDS,
     AnchorLevel,
+    ClassificationParameters,
     DetectionParameters,
     SegmentationParameters,
     TaskInfo,
@@ -39,6 +40,9 @@ __all__ = [
     "SCHEMA_VERSION",
     "TASK_IDS",
     "AnchorLevel",
+    "CentreCrop",
+    "ClassificationParameters",
+    "DeclaredResize",
     "DetectionParameters",
     "EngineEntry",
     "EntropyInfo",

@@ -17,6 +17,7 @@ _HEAD_OUTPUTS = {
     "view": {"image": "float32"},
     "seg": {"logits": "float32"},
     "det": {"cls_logits": "float32", "box_deltas": "float32"},
+    "cls": {"logits": "float32"},
 }
 
 

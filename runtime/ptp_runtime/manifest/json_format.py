@@ -29,11 +29,11 @@ from ptp_runtime.manifest.model import (
     Manifest,
     ModelInfo,
     Preprocessing,
-    Resize,
     ScheduleEntry,
     ShapeRange,
     TensorInfo,
 )
+from ptp_runtime.manifest.resize import read_resize
 from ptp_runtime.manifest.strict_json import Fields, kind_of, parse_object
 from ptp_runtime.manifest.tasks import TaskInfo
 
@@ -115,9 +115,7 @@ def dict_from_manifest(manifest: Manifest) -> dict[str, Any]:
             "range": list(pre.value_range),
             "height": list(pre.height),
             "width": list(pre.width),
-            "resize": None
-            if pre.resize is None
-            else {"shorter_side": pre.resize.shorter_side, "longer_side": pre.resize.longer_side},
+            "resize": None if pre.resize is None else pre.resize.to_dict(),
             "teacher_mean": list(pre.teacher_mean),
             "teacher_std": list(pre.teacher_std),
         },
@@ -154,11 +152,7 @@ def _read_feature(f: Fields) -> FeatureInfo:
 
 
 def _read_preprocessing(f: Fields) -> Preprocessing:
-    resize = None
-    if f.any("resize") is not None:
-        r = f.fields("resize")
-        resize = Resize(r.integer("shorter_side", 1, 4096), r.integer("longer_side", 1, 4096))
-        r.finish()
+    resize = None if f.any("resize") is None else read_resize(f.fields("resize"))
     low, high = f.numbers("range", 2, 0.0, 1.0)
     height, width = f.integers("height", 2, 64, 4096), f.integers("width", 2, 64, 4096)
     info = Preprocessing(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ptp_runtime.errors import ManifestError
+from ptp_runtime.manifest.resize import DeclaredResize
 from ptp_runtime.manifest.tasks import TaskInfo
 
 SCHEMA_VERSION = 1
@@ -167,19 +168,6 @@ class FeatureInfo:
 
 
 @dataclass(frozen=True)
-class Resize:
-    """The resize that a teacher declares, applied before the codec (bilinear, align_corners=False).
-
-    Attributes:
-        shorter_side: pixels that the shorter side gets …
-        longer_side: … unless the longer side would then exceed this.
-    """
-
-    shorter_side: int
-    longer_side: int
-
-
-@dataclass(frozen=True)
 class Preprocessing:
     """How a photo becomes the input of the analysis graph.
 
@@ -204,7 +192,7 @@ class Preprocessing:
     value_range: tuple[float, float]
     height: tuple[int, int]
     width: tuple[int, int]
-    resize: Resize | None
+    resize: DeclaredResize | None
     teacher_mean: tuple[float, ...]
     teacher_std: tuple[float, ...]
 

@@ -97,6 +97,10 @@ class Fields:
         """The place of a field, for messages: ``graphs[2].file``."""
         return f"{self._where}.{name}" if self._where else name
 
+    def has(self, name: str) -> bool:
+        """Whether the field stands there; for objects that come in two kinds."""
+        return name in self._value
+
     def any(self, name: str) -> Any:
         """The field as parsed; missing is an error."""
         self._read.add(name)

@@ -8,7 +8,7 @@ from typing import Any
 from ptp_runtime.errors import ManifestError
 from ptp_runtime.manifest.strict_json import Fields
 
-TASK_IDS = {"view": 0, "seg": 1, "det": 2}
+TASK_IDS = {"view": 0, "seg": 1, "det": 2, "cls": 3}
 """Task ids as they stand in the stream's header. 0 is universal: the codec without prompts."""
 
 
@@ -126,13 +126,44 @@ def _read_level(value: Any, where: str) -> AnchorLevel:
     return level
 
 
-TaskParameters = ViewParameters | SegmentationParameters | DetectionParameters
+@dataclass(frozen=True)
+class ClassificationParameters:
+    """The head's ``logits`` [1, classes] become probabilities of the whole photo.
 
-_PARAMETERS: dict[str, type[ViewParameters] | type[SegmentationParameters] | type[DetectionParameters]] = {
+    Attributes:
+        activation: ``softmax``, over all classes.
+        top: how many of the likeliest classes are the answer; never more than there are.
+    """
+
+    activation: str = "softmax"
+    top: int = 5
+
+    def to_dict(self) -> dict[str, Any]:
+        """The section as JSON values."""
+        return {"activation": self.activation, "top": self.top}
+
+    @classmethod
+    def read(cls, f: Fields) -> ClassificationParameters:
+        """The section as parsed."""
+        parameters = cls(f.one_of("activation", ("softmax",)), f.integer("top", 1, 65536))
+        f.finish()
+        return parameters
+
+
+TaskParameters = ViewParameters | SegmentationParameters | DetectionParameters | ClassificationParameters
+
+_PARAMETERS: dict[
+    str,
+    type[ViewParameters] | type[SegmentationParameters] | type[DetectionParameters] | type[ClassificationParameters],
+] = {
     "view": ViewParameters,
     "seg": SegmentationParameters,
     "det": DetectionParameters,
+    "cls": ClassificationParameters,
 }
+
+_MOST_CLASSES = {"seg": 256, "det": 256, "cls": 65536}
+"""A mask's pixels are bytes; a classifier's class numbers are not."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +171,7 @@ class TaskInfo:
     """The task a bundle serves.
 
     Attributes:
-        name: ``view``, ``seg`` or ``det``.
+        name: ``view``, ``seg``, ``det`` or ``cls``.
         id: :data:`TASK_IDS` of the name; stands in every stream.
         classes: names by class number (``background`` is 0 for seg and det); empty for view.
         parameters: of the post-processing; the dataclass that belongs to the name.
@@ -159,9 +190,10 @@ class TaskInfo:
             )
         if not isinstance(self.parameters, _PARAMETERS[self.name]):
             raise ManifestError(f"the task {self.name!r} has the post-processing of another task")
-        if self.name != "view" and not 1 <= len(self.classes) <= 256:
+        most = _MOST_CLASSES.get(self.name)
+        if most is not None and not 1 <= len(self.classes) <= most:
             raise ManifestError(
-                "task.classes has another length", expected="1 to 256 names", got=f"{len(self.classes)} names"
+                "task.classes has another length", expected=f"1 to {most} names", got=f"{len(self.classes)} names"
             )
 
     def to_dict(self) -> dict[str, Any]:

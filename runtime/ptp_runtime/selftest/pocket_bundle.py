@@ -13,6 +13,8 @@ import numpy as np
 from ptp_runtime.atomic import new_directory
 from ptp_runtime.manifest import (
     MANIFEST_NAME,
+    ClassificationParameters,
+    DeclaredResize,
     DetectionParameters,
     EntropyInfo,
     FeatureInfo,
@@ -21,7 +23,6 @@ from ptp_runtime.manifest import (
     Manifest,
     ModelInfo,
     Preprocessing,
-    Resize,
     ScheduleEntry,
     SegmentationParameters,
     TaskInfo,
@@ -48,6 +49,7 @@ _TASKS = {
     "view": TaskInfo("view", 0, (), ViewParameters()),
     "seg": TaskInfo("seg", 1, CLASSES, SegmentationParameters()),
     "det": TaskInfo("det", 2, CLASSES, DetectionParameters()),
+    "cls": TaskInfo("cls", 3, CLASSES, ClassificationParameters(top=3)),
 }
 
 
@@ -58,13 +60,13 @@ def write_pocket_bundle(
     context: str = "checkerboard",
     height: tuple[int, int] = (64, 4096),
     width: tuple[int, int] = (64, 4096),
-    resize: Resize | None = None,
+    resize: DeclaredResize | None = None,
 ) -> Path:
     """Write a bundle that :class:`~ptp_runtime.selftest.PocketBackend` runs; returns its path.
 
     Args:
         folder: to create.
-        task: ``seg``, ``det`` or ``view``.
+        task: ``seg``, ``det``, ``cls`` or ``view``.
         context: ``checkerboard``, ``zigzag`` or ``whole``.
         height: smallest and largest padded height.
         width: likewise.
@@ -142,6 +144,7 @@ def _graphs(model: PocketModel, steps: tuple[ScheduleEntry, ...]) -> tuple[Graph
     heads = {
         "seg": (_tensor("logits", (1, len(CLASSES), "oh", "ow")),),
         "det": (_tensor("cls_logits", (1, "a", len(CLASSES))), _tensor("box_deltas", (1, "a", 4))),
+        "cls": (_tensor("logits", (1, len(CLASSES))),),
         "view": (_tensor("image", (1, 3, "4*hf", "4*wf")),),
     }
     z = (1, HYPER_CHANNELS, "h", "w")

@@ -46,7 +46,7 @@ class PocketModel:
     """Which variant of the pocket model a graph file asks for.
 
     Attributes:
-        task: ``seg``, ``det`` or ``view``.
+        task: ``seg``, ``det``, ``cls`` or ``view``.
         context: a key of :data:`SCHEDULES`.
     """
 
@@ -62,7 +62,7 @@ class PocketModel:
             "analysis": _analysis,
             "hyper": _hyper,
             "synthesis": _synthesis,
-            "head": {"seg": _segmentation, "det": _detection, "view": _view}[self.task],
+            "head": {"seg": _segmentation, "det": _detection, "cls": _classification, "view": _view}[self.task],
         }[graph]
 
     def file(self, graph: str) -> bytes:
@@ -167,6 +167,11 @@ def _detection(inputs: Arrays) -> dict[str, Array]:
         logits.append(np.tanh(anchors[:, : len(CLASSES)]) * np.float32(6))
         deltas.append(np.tanh(anchors[:, :4]))
     return {"cls_logits": np.concatenate(logits)[None], "box_deltas": np.concatenate(deltas)[None]}
+
+
+def _classification(inputs: Arrays) -> dict[str, Array]:
+    """The mean of the feature's first channels, as a classifier's pooling gives."""
+    return {"logits": inputs["h"][:, : len(CLASSES)].mean((2, 3), dtype=np.float32) / np.float32(16)}
 
 
 def _view(inputs: Arrays) -> dict[str, Array]:

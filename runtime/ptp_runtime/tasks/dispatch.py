@@ -9,7 +9,8 @@ from typing import Any
 import numpy.typing as npt
 
 from ptp_runtime.errors import EngineError
-from ptp_runtime.manifest import DetectionParameters, SegmentationParameters, TaskInfo
+from ptp_runtime.manifest import ClassificationParameters, DetectionParameters, SegmentationParameters, TaskInfo
+from ptp_runtime.tasks.classification import classification_from_logits
 from ptp_runtime.tasks.detection import detections_from_raw
 from ptp_runtime.tasks.results import TaskOutput
 from ptp_runtime.tasks.segmentation import segmentation_from_logits
@@ -33,7 +34,8 @@ def output_from_head(
 
     Args:
         task: from the manifest.
-        raw: the outputs by name: ``logits``, or ``cls_logits`` and ``box_deltas``, or ``image``.
+        raw: the outputs by name: ``logits`` (segmentation, classification), or ``cls_logits`` and
+            ``box_deltas``, or ``image``.
         coded: height and width of the image that was coded.
         original: height and width of the photo.
         lead: rows and columns that were padded before the photo (a picture is cropped there).
@@ -47,6 +49,8 @@ def output_from_head(
     if isinstance(task.parameters, DetectionParameters):
         logits, deltas = _output(raw, "cls_logits"), _output(raw, "box_deltas")
         return detections_from_raw(logits, deltas, coded, original, task.parameters, task.classes)
+    if isinstance(task.parameters, ClassificationParameters):
+        return classification_from_logits(_output(raw, "logits"), task.parameters, task.classes)
     return view_from_image(_output(raw, "image"), coded, original, lead)
 
 

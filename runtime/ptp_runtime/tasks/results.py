@@ -51,4 +51,26 @@ class View:
     image: npt.NDArray[np.uint8]
 
 
-TaskOutput = Segmentation | Detections | View
+@dataclass(frozen=True)
+class Classification:
+    """What the whole photo shows, the likeliest classes first.
+
+    Attributes:
+        labels: int64 (top,), class numbers by decreasing probability.
+        scores: float32 (top,), their probabilities.
+        probabilities: float32 (classes,), of every class; they sum to 1.
+        classes: the names by class number.
+    """
+
+    labels: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.float32]
+    probabilities: npt.NDArray[np.float32]
+    classes: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the likeliest classes, in the order of ``labels``."""
+        return tuple(self.classes[label] for label in self.labels)
+
+
+TaskOutput = Segmentation | Detections | View | Classification
