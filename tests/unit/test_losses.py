@@ -45,6 +45,17 @@ def test_kl_segmentation() -> None:
     assert losses.kl_segmentation(teacher, teacher).tolist() == pytest.approx([0], abs=1e-7)
 
 
+def test_kl_classification_is_one_figure_an_image() -> None:
+    teacher = torch.log(torch.tensor([[0.75, 0.25], [0.5, 0.5]]))
+    student = torch.log(torch.tensor([[0.5, 0.5], [0.5, 0.5]]))
+    expected = 0.75 * math.log(0.75 / 0.5) + 0.25 * math.log(0.25 / 0.5)
+    assert losses.kl_classification(teacher, student).tolist() == pytest.approx([expected, 0], rel=1e-5, abs=1e-7)
+    shifted = losses.kl_classification(teacher, teacher + 3).tolist()
+    assert shifted == pytest.approx([0, 0], abs=1e-6), "a constant on all logits changes nothing"
+    bpp, error, kl = (torch.tensor([value]) for value in (2.0, 0.5, 0.25))
+    assert losses.classification_loss(bpp, error, kl, 0.1).tolist() == pytest.approx([0.95])
+
+
 def test_pixel_cross_entropy_ignores_void() -> None:
     student = torch.log(torch.tensor([0.8, 0.2])).reshape(1, 2, 1, 1).expand(1, 2, 1, 2)
     labels = torch.tensor([[[0, 255]]])

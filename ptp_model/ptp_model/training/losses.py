@@ -11,6 +11,7 @@ Deviations, all on purpose:
   stage 1, where λ weighs the distortion, all three are smaller by it; in stage 2, where λ weighs the rate, λ is larger.
 * Equation (3): h and ĥ are divided by the teacher's per-channel standard deviation, so that one weight serves all
   teachers.
+* Task ``cls``, which the paper does not have: equation (1) over the classes of one answer an image, without labels.
 * Equations (5), (7): RetinaNet scores are sigmoids, so the Kullback-Leibler divergence and cross-entropy take their
   Bernoulli form.
 """
@@ -65,6 +66,16 @@ def kl_segmentation(teacher: Tensor, student: Tensor) -> Tensor:
     """
     log_t, log_s = teacher.log_softmax(1), student.log_softmax(1)
     return (log_t.exp() * (log_t - log_s)).sum(1).mean((1, 2))
+
+
+def kl_classification(teacher: Tensor, student: Tensor) -> Tensor:
+    """Equation (4) for one answer an image: KL(teacher ‖ student) of the class distributions, one figure an image: [B].
+
+    Args:
+        teacher, student: logits [B, C].
+    """
+    log_t, log_s = teacher.log_softmax(1), student.log_softmax(1)
+    return (log_t.exp() * (log_t - log_s)).sum(1)
 
 
 def pixel_cross_entropy(student: Tensor, labels: Tensor) -> Tensor:
@@ -140,6 +151,11 @@ def rate_distortion(bpp: Tensor, distortion: Tensor, weight: Tensor) -> Tensor:
 def segmentation_loss(bpp: Tensor, feature_error: Tensor, kl: Tensor, cross_entropy: Tensor, lam: Tensor) -> Tensor:
     """L_seg, equation (1), one figure an image: [B]."""
     return lam * bpp + feature_error + kl + cross_entropy
+
+
+def classification_loss(bpp: Tensor, feature_error: Tensor, kl: Tensor, lam: Tensor | float) -> Tensor:
+    """Equation (1) without its cross-entropy, for ``cls``: the teacher's own answer takes the place of labels."""
+    return lam * bpp + feature_error + kl
 
 
 def detection_loss(

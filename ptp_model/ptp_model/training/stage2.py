@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ptp_model.codec import FeatureCodec
 from ptp_model.errors import ModelError
@@ -24,6 +25,9 @@ from ptp_model.training.data import Pixels
 from ptp_model.training.heads.augment import CropConfig, random_crop
 from ptp_model.training.loop import LoopConfig, Shard, train
 from ptp_model.training.stage1 import spread_rates
+
+#: The codec takes sides that are multiples of this, pixels.
+CODED_MULTIPLE = 64
 
 
 @dataclass(frozen=True)
@@ -48,12 +52,12 @@ class Batch:
     """Photographs with what labels they have.
 
     Attributes:
-        image: [B, 3, S, S], RGB in 0..1.
+        image: [B, 3, S, S], RGB in 0..1; S is a multiple of 4.
         mask: int64 [B, S, S] of classes, 255 = unlabelled. Segmentation only.
     """
 
     image: Tensor
-    mask: Tensor
+    mask: Tensor | None = None
 
 
 #: (step, batch size) → batch; must depend on these alone, so that a resumed run sees what it would have.
@@ -78,13 +82,11 @@ def train_stage2(
     folder: Path,
     report: Callable[[Mapping[str, float]], None] = lambda _: None,
 ) -> None:
-    """Train ``prompts`` in place for ``teacher``'s task (seg or det).
+    """Train ``prompts`` in place for ``teacher``'s task.
 
     Raises:
-        ModelError: a task without a loss.
+        ModelError: the teacher's outputs are not its task's, or a segmentation batch has no mask.
     """
-    if teacher.spec.task not in ("seg", "det"):
-        raise ModelError(f"stage 2 of task {teacher.spec.task!r}: expected seg or det; this task has no loss here")
     freeze_all_but(prompts, codec, teacher)
     weights = losses.rate_weights(codec.spec.rates, config.span)
 
@@ -95,13 +97,16 @@ def train_stage2(
         with torch.no_grad():
             h = teacher.stem(batch.image)
             theirs = teacher.tail(h)
-        out = codec(batch.image, prompts, rate, shard.generator)
-        ours = teacher.tail(out.feature)
+        out = codec(padded(batch.image), prompts, rate, shard.generator)
+        h_hat = out.feature[:, :, : h.shape[2], : h.shape[3]]
+        ours = teacher.tail(h_hat)
         bpp = losses.rate_bpp(out.y_bits, out.z_bits, batch.image[0, 0].numel())
-        feature = losses.feature_mse(h, out.feature, codec.feature_std)
+        feature = losses.feature_mse(h, h_hat, codec.feature_std)
         lam = config.lam / weights[rate]
         if isinstance(theirs, tuple) and isinstance(ours, tuple):
             loss, terms = _detection(theirs, ours, bpp, feature, lam, teacher, config)
+        elif isinstance(theirs, Tensor) and isinstance(ours, Tensor) and teacher.spec.task == "cls":
+            loss, terms = _classification(theirs, ours, bpp, feature, lam, config)
         elif isinstance(theirs, Tensor) and isinstance(ours, Tensor):
             loss, terms = _segmentation(theirs, ours, bpp, feature, lam, batch, config)
         else:
@@ -114,10 +119,28 @@ def train_stage2(
     prompts.eval()
 
 
+def padded(image: Tensor) -> Tensor:
+    """[B, 3, H, W] with the last row and column repeated to multiples of 64, as a runtime gives photos to the codec."""
+    height, width = image.shape[2:]
+    behind = (0, -width % CODED_MULTIPLE, 0, -height % CODED_MULTIPLE)
+    return functional.pad(image, behind, mode="replicate") if any(behind) else image
+
+
+def _classification(
+    theirs: Tensor, ours: Tensor, bpp: Tensor, feature: Tensor, lam: Tensor, config: Stage2Config
+) -> tuple[Tensor, Mapping[str, Tensor]]:
+    """Equation (1) without labels: what the teacher says of the uncompressed crop is what the student shall say."""
+    kl = losses.kl_classification(theirs, ours)
+    loss = losses.classification_loss(bpp, feature, config.kl_weight * kl, lam)
+    return loss, {"kl": kl, "agreement": (theirs.argmax(1) == ours.argmax(1)).float()}
+
+
 def _segmentation(
     theirs: Tensor, ours: Tensor, bpp: Tensor, feature: Tensor, lam: Tensor, batch: Batch, config: Stage2Config
 ) -> tuple[Tensor, Mapping[str, Tensor]]:
     """Equation (1). The KL divergence is taken on the network's own grid: upsampling both adds nothing but time."""
+    if batch.mask is None:
+        raise ModelError("stage 2 of task 'seg': expected batches with a mask (255 where nothing is labelled)")
     kl = losses.kl_segmentation(theirs, ours)
     size = (batch.mask.shape[1], batch.mask.shape[2])
     cross_entropy = losses.pixel_cross_entropy(upsample_logits(ours, size), batch.mask)
