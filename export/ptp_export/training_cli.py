@@ -21,6 +21,7 @@ from ptp_model.spec import CONTEXTS, PRESETS, TRANSFORMS, ModelSpec, preset
 from ptp_model.training.crops import SUFFIXES, PhotoCrops
 from ptp_model.training.data import Pixels, is_held_out, read_labelled
 from ptp_model.training.loop import LoopConfig
+from ptp_model.training.resized_crops import ResizedCrops
 from ptp_model.training.stage1 import Stage1Config, train_stage1
 from ptp_model.training.stage2 import MaskedCrops, Stage2Config, train_stage2
 from ptp_runtime.errors import CheckpointError, UsageError
@@ -44,7 +45,12 @@ def _run_options(function: Command) -> Command:
             help="Folder with images/, instances.json and masks/; its held-out part is never trained on.",
         ),
         click.option("--steps", default=12000, show_default=True, help="Optimiser steps in all."),
-        click.option("--crop", default=192, show_default=True, help="Side of the crops, pixels; a multiple of 64."),
+        click.option(
+            "--crop",
+            default=192,
+            show_default=True,
+            help="Side of the crops, pixels; a multiple of 64. Not for cls: its classifier's size.",
+        ),
         click.option("--batch", default=4, show_default=True),
         click.option("--learning-rate", default=1e-3, show_default=True, help="Peak, of Adam."),
         click.option("--muon-rate", default=0.02, show_default=True, help="Peak, of Muon; 0: Adam trains everything."),
@@ -168,12 +174,12 @@ def stage1_command(
 
 
 @train_command.command("stage2", cls=PtpCommand)
-@click.option("--task", type=click.Choice(["seg", "det"]), required=True)
+@click.option("--task", type=click.Choice(["seg", "det", "cls"]), required=True)
 @click.option("--checkpoint", "source", default="demo", show_default=True, help="Checkpoint of stage 1.")
 @click.option(
     "--head",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The teacher's weights: its trained head, or a torchvision state dict.",
+    help="The teacher's weights: its trained head, or a torchvision state dict; cls needs none.",
 )
 @click.option("--lam", default=Stage2Config.lam, show_default=True, help="λ, weight of the rate.")
 @click.option("--kl-weight", default=Stage2Config.kl_weight, show_default=True, help="Weight of the KL term.")
@@ -200,14 +206,11 @@ def stage2_command(
     with _typed_errors():
         _prepare(threads, crop, seed)
         start = checkpoint.load(source)
-        known = start.tasks.get(task)
-        if head is None and known is None:
-            raise CheckpointError(
-                f"{source} has no teacher for {task}", expected="a trained head", got="none", hint="give --head FILE"
-            )
-        teacher = known.teacher if known and head is None else teachers.build(start.spec.teacher, task, head)
+        teacher = _teacher(start, source, task, head)
         held_out = _held_out(labelled) | frozenset(start.provenance.get("held_out", ()))
-        batches = MaskedCrops(*_photos_and_masks(photos, labelled, crop, held_out), side=crop, seed=seed + 1)
+        crop = _side(teacher, crop)
+        images, masks = _photos_and_masks(photos, labelled, crop, held_out)
+        batches = ResizedCrops(images, crop, seed + 1) if task == "cls" else MaskedCrops(images, masks, crop, seed + 1)
         prompts = TaskPrompts(start.spec)
         config, loop = (
             Stage2Config(lam, kl_weight, batch, _span(start.provenance)),
@@ -222,13 +225,36 @@ def stage2_command(
                 "lambda": lam,
                 "kl_weight": kl_weight,
                 "seed": seed,
-                "photographs": len(batches.photos),
+                "photographs": len(images),
             },
             "held_out": sorted(held_out),
         }
         tasks = dict(start.tasks) | {task: checkpoint.TaskModel(prompts, teacher)}
         digest = checkpoint.save(output / "checkpoint", start.codec, tasks, provenance)
         click.echo(f"{output / 'checkpoint'}: digest {digest[:16]}")
+
+
+def _teacher(start: checkpoint.Checkpoint, source: str, task: str, head: Path | None) -> teachers.Teacher:
+    """The checkpoint's own teacher, or one with the given weights, or one that its package holds whole."""
+    if head is None and task in start.tasks:
+        return start.tasks[task].teacher
+    teacher = teachers.build(start.spec.teacher, task, head)
+    if head is None and teacher.head_state():
+        raise CheckpointError(
+            f"{source} has no teacher for {task}", expected="a trained head", got="none", hint="give --head FILE"
+        )
+    return teacher
+
+
+def _side(teacher: teachers.Teacher, crop: int) -> int:
+    """Side of the crops, pixels: a classifier has its own, which nobody may choose."""
+    own = teacher.spec.resize.crop if teacher.spec.resize is not None else 0
+    source = click.get_current_context().get_parameter_source("crop")
+    if own and source is not click.core.ParameterSource.DEFAULT:
+        raise UsageError(
+            f"--crop {crop}", expected=f"no --crop: this teacher sees {own}×{own} pixels", hint="leave it out"
+        )
+    return own or crop
 
 
 def _started(start: str, spec: ModelSpec) -> tuple[FeatureCodec, Mapping[str, Any]]:

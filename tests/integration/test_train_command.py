@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from safetensors import safe_open
 
 from ptp_export.training_cli import train_command
 from ptp_model import checkpoint
@@ -42,6 +43,23 @@ def test_both_stages(photos: Path, tmp_path: Path) -> None:
     assert loaded.provenance["stage1"][0]["steps"] == loaded.provenance["stage2.seg"]["steps"] == 2
     before = (source / "codec.safetensors").read_bytes()
     assert (tmp_path / "two" / "checkpoint" / "codec.safetensors").read_bytes() == before, "stage 2 changed the codec"
+
+
+def test_a_classifier_needs_no_head(photos: Path, tmp_path: Path) -> None:
+    """Its package is complete, so the demo's checkpoint without any cls is enough."""
+    arguments = ["stage2", "--task", "cls", "--photos", photos, "--steps", 1, "--batch", 1, "--threads", 1]
+    refused = run(*arguments, "--crop", 192, "-o", tmp_path / "other")
+    assert refused.exit_code == 2
+    assert "224" in refused.output
+    result = run(*arguments, "-o", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    loaded = checkpoint.load(tmp_path / "run" / "checkpoint")
+    assert {"seg", "cls"} <= set(loaded.tasks), "the other tasks stay"
+    assert loaded.provenance["stage2.cls"]["crop"] == 224
+    assert loaded.tasks["cls"].teacher.spec.classes[281] == "tabby"
+    path = tmp_path / "run" / "checkpoint" / "task.cls.safetensors"
+    with safe_open(path, framework="pt") as file:
+        assert all(name.startswith("prompts.") for name in file.keys())  # noqa: SIM118
 
 
 @pytest.mark.parametrize(
