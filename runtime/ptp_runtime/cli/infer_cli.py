@@ -14,6 +14,7 @@ from ptp_runtime.cli.options import (
     convert_option,
     json_option,
     print_json,
+    rate_option,
     rate_values,
     read_photo,
     times_sentence,
@@ -26,11 +27,19 @@ from ptp_runtime.errors import UsageError
 @bundle_argument
 @click.argument("photo", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Directory for the three files.")
+@rate_option
 @convert_option
 @backend_options
 @json_option
 def infer(
-    bundle: Path, photo: Path, output: Path, convert: bool, backend: str, threads: int | None, as_json: bool
+    bundle: Path,
+    photo: Path,
+    output: Path,
+    rate: int | None,
+    convert: bool,
+    backend: str,
+    threads: int | None,
+    as_json: bool,
 ) -> None:
     """Code PHOTO with BUNDLE, decode the stream, and show what came of it.
 
@@ -55,8 +64,8 @@ def infer(
     _require_folder(output)
     pixels = read_photo(photo, convert)
     with Session.open(bundle, backend=backend, threads=threads) as session:
-        result = session.infer(pixels)
-        choice = session.backend
+        result = session.infer(pixels, rate=rate)
+        choice, coded_rate = session.backend, session.default_rate if rate is None else rate
     encoded_in = sum(result.encode_milliseconds.values())
     decoded_in = sum(result.decode_milliseconds.values())
     lines = [result.rate.sentence(), f"encoded in {encoded_in:.1f} ms, decoded in {decoded_in:.1f} ms"]
@@ -76,6 +85,7 @@ def infer(
         print_json(
             {
                 "files": files,
+                "rate": coded_rate,
                 "result": result_values(result.output),
                 **rate_values(result.rate),
                 "milliseconds": {

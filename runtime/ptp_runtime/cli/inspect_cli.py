@@ -109,6 +109,11 @@ def _summary(manifest: Manifest, total: int) -> list[str]:
         f"  sizes     padded to a multiple of {pre.multiple}: {pre.height[0]}–{pre.height[1]} high,"
         f" {pre.width[0]}–{pre.width[1]} wide",
     ]
+    if entropy.rates is not None:
+        lines.append(
+            f"  rates     {entropy.rates.count}, of which 0 takes the fewest bits;"
+            f" {entropy.rates.default} unless asked otherwise"
+        )
     if isinstance(pre.resize, CentreCrop):
         lines.append(
             f"  resize    before the codec: shorter side to {pre.resize.shorter_side},"

@@ -51,6 +51,15 @@ def convert_option(function: F) -> F:
     )(function)
 
 
+def rate_option(function: F) -> F:
+    """``--rate``."""
+    return click.option(
+        "--rate",
+        type=click.IntRange(min=0),
+        help="Of a bundle with several rates: 0 takes the fewest bits.  [default: the bundle's]",
+    )(function)
+
+
 def json_option(function: F) -> F:
     """``--json``."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")(function)

@@ -30,6 +30,7 @@ def entropy_identity(
     hyper_sha256: str,
     schedule: Sequence[ScheduleEntry],
     step_sha256: Sequence[str],
+    rates_sha256: str | None = None,
 ) -> str:
     """The identity of an entropy path: two bundles that share it read each other's streams.
 
@@ -39,6 +40,7 @@ def entropy_identity(
 
     Args:
         step_sha256: digests of the steps' graphs, in the order of ``schedule``.
+        rates_sha256: digest of the gains, where there are several rates.
     """
     if len(schedule) != len(step_sha256):
         raise ManifestError(
@@ -52,6 +54,7 @@ def entropy_identity(
         f"tables {tables_sha256}",
         f"probability_bits {probability_bits}",
         f"skip_index {skip_index}",
+        *([] if rates_sha256 is None else [f"rates {rates_sha256}"]),
         f"hyper {hyper_sha256}",
     ]
     for step, digest in zip(schedule, step_sha256, strict=True):
@@ -121,26 +124,42 @@ def check_whole(manifest: Manifest) -> None:
 def _check_tensors(manifest: Manifest) -> None:
     """Each graph takes and gives what the runtime will hand it and ask of it, by name and dtype."""
     hyper = {tensor.name: "float32" for tensor in manifest.graph(HYPER_GRAPH).outputs}
+    gain = {} if manifest.entropy.rates is None else {"gain": "float32"}
     steps = {step.graph for step in manifest.entropy.schedule}
     for graph in manifest.graphs:
         if graph.role == "entropy" and graph.name != HYPER_GRAPH and graph.name not in steps:
             continue  # listed for another reader; this one never runs it
         if graph.role == "analysis":
-            inputs, outputs = {"image": "float32"}, {"y": "float32", "z": "float32"}
+            inputs, outputs = {"image": "float32"} | gain, {"y": "float32", "z": "float32"}
         elif graph.name == HYPER_GRAPH:
             inputs, outputs = {"z_hat": "float32"}, {}
         elif graph.role == "entropy":
             inputs, outputs = hyper | {"y_int": "float32"}, {"index": "uint8", "mean": "int16"}
         elif graph.role == "synthesis":
-            inputs, outputs = hyper | {"y_int": "float32"}, {"h": "float32"}
+            inputs, outputs = hyper | {"y_int": "float32"} | gain, {"h": "float32"}
         else:
             inputs, outputs = {"h": "float32"}, _HEAD_OUTPUTS[manifest.task.name]
         _check_graph(graph, inputs, outputs)
+        if graph.role in ("analysis", "synthesis") and gain:
+            _check_gain(graph, manifest.entropy.latent_channels)
+
+
+def _check_gain(graph: GraphEntry, channels: int) -> None:
+    """A graph that ignores the gains would code or show every rate alike."""
+    shapes = [tensor.shape for tensor in graph.inputs if tensor.name == "gain"]
+    if shapes != [(1, channels, 1, 1)]:
+        raise ManifestError(
+            f"the bundle has several rates, but the graph {graph.name!r} does not take their gains",
+            expected=f"an input gain [1, {channels}, 1, 1]",
+            got=", ".join(f"{tensor.name} {tensor.shape}" for tensor in graph.inputs),
+            hint="export the bundle again",
+        )
 
 
 def _check_graph(graph: GraphEntry, inputs: dict[str, str], outputs: dict[str, str]) -> None:
     given = {tensor.name: tensor.dtype for tensor in graph.inputs}
-    if graph.role in ("analysis", "head") and (len(graph.inputs) != 1 or len(graph.inputs[0].shape) != 4):
+    photo = [tensor for tensor in graph.inputs if tensor.name != "gain"]
+    if graph.role in ("analysis", "head") and (len(photo) != 1 or len(photo[0].shape) != 4):
         raise ManifestError(
             f"the graph {graph.name!r} takes other inputs than the runtime has",
             expected="one input of four axes",
@@ -169,6 +188,12 @@ def _check_unique(what: str, names: Sequence[str]) -> None:
 
 def _check_entropy(manifest: Manifest) -> None:
     entropy = manifest.entropy
+    if entropy.rates is not None and not 0 <= entropy.rates.default < entropy.rates.count:
+        raise ManifestError(
+            "entropy.rates.default is no rate of the bundle",
+            expected=f"0 to {entropy.rates.count - 1}",
+            got=str(entropy.rates.default),
+        )
     covered: dict[int, set[str]] = {channel: set() for channel in range(entropy.latent_channels)}
     for step in entropy.schedule:
         if manifest.graph(step.graph).role != "entropy":
@@ -199,6 +224,7 @@ def _check_entropy(manifest: Manifest) -> None:
         hyper_sha256=manifest.graph(HYPER_GRAPH).sha256,
         schedule=entropy.schedule,
         step_sha256=[manifest.graph(step.graph).sha256 for step in entropy.schedule],
+        rates_sha256=None if entropy.rates is None else entropy.rates.sha256,
     )
     if entropy.identity != expected:
         raise ManifestError(

@@ -29,6 +29,7 @@ from ptp_runtime.manifest.model import (
     Manifest,
     ModelInfo,
     Preprocessing,
+    RatesInfo,
     ScheduleEntry,
     ShapeRange,
     TensorInfo,
@@ -36,6 +37,7 @@ from ptp_runtime.manifest.model import (
 from ptp_runtime.manifest.resize import read_resize
 from ptp_runtime.manifest.strict_json import Fields, kind_of, parse_object
 from ptp_runtime.manifest.tasks import TaskInfo
+from ptp_runtime.rate_gains import MAX_RATES, MIN_RATES
 
 MANIFEST_LIMIT = 16 << 20
 """Largest manifest that is read, bytes: a real one has some tens of kB."""
@@ -131,6 +133,14 @@ def dict_from_manifest(manifest: Manifest) -> dict[str, Any]:
                 {"graph": step.graph, "channels": list(step.channels), "region": step.region}
                 for step in entropy.schedule
             ],
+            "rates": None
+            if entropy.rates is None
+            else {
+                "file": entropy.rates.file,
+                "sha256": entropy.rates.sha256,
+                "count": entropy.rates.count,
+                "default": entropy.rates.default,
+            },
         },
         "graphs": [_graph_dict(graph) for graph in manifest.graphs],
         "engines": [_engine_dict(engine) for engine in manifest.engines],
@@ -181,6 +191,19 @@ def _read_entropy(f: Fields) -> EntropyInfo:
         latent_channels=f.integer("latent_channels", 1, 65535),
         hyper_channels=f.integer("hyper_channels", 1, 65535),
         schedule=f.sequence("schedule", _read_step),
+        # Absent from manifests that were written before there were several rates.
+        rates=_read_rates(f.fields("rates")) if f.has("rates") and f.any("rates") is not None else None,
+    )
+    f.finish()
+    return info
+
+
+def _read_rates(f: Fields) -> RatesInfo:
+    info = RatesInfo(
+        file=check_path(f.text("file"), f.path("file")),
+        sha256=f.digest("sha256"),
+        count=f.integer("count", MIN_RATES, MAX_RATES),
+        default=f.integer("default", 0, MAX_RATES),
     )
     f.finish()
     return info

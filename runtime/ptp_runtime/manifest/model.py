@@ -126,6 +126,22 @@ class ScheduleEntry:
 
 
 @dataclass(frozen=True)
+class RatesInfo:
+    """The rates that one bundle serves.
+
+    Attributes:
+        file, sha256: the gains, read by :class:`~ptp_runtime.rate_gains.RateGains`.
+        count: how many; rate 0 takes the fewest bits.
+        default: the one that an encoder takes unless asked for another.
+    """
+
+    file: str
+    sha256: str
+    count: int
+    default: int
+
+
+@dataclass(frozen=True)
 class EntropyInfo:
     """What two machines must share to read each other's streams.
 
@@ -139,6 +155,7 @@ class EntropyInfo:
         latent_channels: channels of y.
         hyper_channels: channels of z.
         schedule: in coding order.
+        rates: None where the bundle has one rate only.
     """
 
     mode: str
@@ -149,6 +166,7 @@ class EntropyInfo:
     latent_channels: int
     hyper_channels: int
     schedule: tuple[ScheduleEntry, ...]
+    rates: RatesInfo | None = None
 
 
 @dataclass(frozen=True)
@@ -243,6 +261,7 @@ class Manifest:
         """Every file that belongs to the bundle, the manifest itself excepted."""
         return (
             self.entropy.tables,
+            *([] if (rates := self.entropy.rates) is None else [FileEntry(rates.file, rates.sha256)]),
             *(FileEntry(graph.file, graph.sha256) for graph in self.graphs),
             *(FileEntry(engine.file, engine.sha256) for engine in self.engines),
         )

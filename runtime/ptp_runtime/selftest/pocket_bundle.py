@@ -23,6 +23,7 @@ from ptp_runtime.manifest import (
     Manifest,
     ModelInfo,
     Preprocessing,
+    RatesInfo,
     ScheduleEntry,
     SegmentationParameters,
     TaskInfo,
@@ -31,6 +32,7 @@ from ptp_runtime.manifest import (
     entropy_identity,
     json_from_manifest,
 )
+from ptp_runtime.rate_gains import RateGains
 from ptp_runtime.selftest.pocket_model import (
     CLASSES,
     FEATURE_CHANNELS,
@@ -42,6 +44,7 @@ from ptp_runtime.selftest.pocket_model import (
 from ptp_runtime.tables import Tables, gaussian_tables, table_from_pmf
 
 TABLES_FILE = "tables.bin"
+RATES_FILE = "rates.bin"
 SKIP_INDEX = 2
 PROBABILITY_BITS = 12
 
@@ -61,6 +64,7 @@ def write_pocket_bundle(
     height: tuple[int, int] = (64, 4096),
     width: tuple[int, int] = (64, 4096),
     resize: DeclaredResize | None = None,
+    rates: int = 1,
 ) -> Path:
     """Write a bundle that :class:`~ptp_runtime.selftest.PocketBackend` runs; returns its path.
 
@@ -71,6 +75,7 @@ def write_pocket_bundle(
         height: smallest and largest padded height.
         width: likewise.
         resize: the resize to declare.
+        rates: how many rates it serves.
     """
     model = PocketModel(task, context)
     steps = tuple(
@@ -81,7 +86,12 @@ def write_pocket_bundle(
         (temporary / "graphs").mkdir()
         tables = _tables()
         (temporary / TABLES_FILE).write_bytes(tables)
-        graphs = _graphs(model, steps)
+        graphs = _graphs(model, steps, rates)
+        gains = pocket_gains(rates).to_bytes() if rates > 1 else b""
+        rates_info = None
+        if gains:
+            (temporary / RATES_FILE).write_bytes(gains)
+            rates_info = RatesInfo(RATES_FILE, hashlib.sha256(gains).hexdigest(), rates, rates // 2)
         for graph in graphs:
             (temporary / graph.file).write_bytes(model.file(graph.name))
         digests = {graph.name: graph.sha256 for graph in graphs}
@@ -94,6 +104,7 @@ def write_pocket_bundle(
             hyper_sha256=digests["hyper"],
             schedule=steps,
             step_sha256=[digests[step.graph] for step in steps],
+            rates_sha256=None if rates_info is None else rates_info.sha256,
         )
         manifest = Manifest(
             task=_TASKS[task],
@@ -120,12 +131,18 @@ def write_pocket_bundle(
                 latent_channels=LATENT_CHANNELS,
                 hyper_channels=HYPER_CHANNELS,
                 schedule=steps,
+                rates=rates_info,
             ),
             graphs=graphs,
             tools={"numpy": np.__version__},
         )
         (temporary / MANIFEST_NAME).write_bytes(json_from_manifest(manifest))
     return Path(folder)
+
+
+def pocket_gains(rates: int) -> RateGains:
+    """Gains 1, 2, 4 … of all channels: powers of two keep the model's arithmetic exact."""
+    return RateGains(np.exp2(np.arange(rates, dtype=np.float32))[:, None].repeat(LATENT_CHANNELS, 1))
 
 
 @cache
@@ -136,7 +153,8 @@ def _tables() -> bytes:
     return Tables.build(gaussian_tables(), [hyper] * HYPER_CHANNELS).to_bytes()
 
 
-def _graphs(model: PocketModel, steps: tuple[ScheduleEntry, ...]) -> tuple[GraphEntry, ...]:
+def _graphs(model: PocketModel, steps: tuple[ScheduleEntry, ...], rates: int) -> tuple[GraphEntry, ...]:
+    gain = (_tensor("gain", (1, LATENT_CHANNELS, 1, 1)),) if rates > 1 else ()
     latent = (1, LATENT_CHANNELS, "4*h", "4*w")
     hyper = (_tensor("mu_hyper", latent), _tensor("scale_hyper", latent))
     y_int = _tensor("y_int", latent)
@@ -154,7 +172,7 @@ def _graphs(model: PocketModel, steps: tuple[ScheduleEntry, ...]) -> tuple[Graph
             model,
             "analysis",
             "analysis",
-            (_tensor("image", (1, 3, "64*h", "64*w")),),
+            (_tensor("image", (1, 3, "64*h", "64*w")), *gain),
             (
                 _tensor("y", latent),
                 _tensor("z", z),
@@ -162,7 +180,7 @@ def _graphs(model: PocketModel, steps: tuple[ScheduleEntry, ...]) -> tuple[Graph
         ),
         _graph(model, "hyper", "entropy", (_tensor("z_hat", z),), hyper),
         *(_graph(model, step.graph, "entropy", (*hyper, y_int), parameters) for step in steps),
-        _graph(model, "synthesis", "synthesis", (y_int, hyper[0]), (feature,)),
+        _graph(model, "synthesis", "synthesis", (y_int, hyper[0], *gain), (feature,)),
         _graph(model, "head", "head", (feature,), heads[model.task]),
     )
 

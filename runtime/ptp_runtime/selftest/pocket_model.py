@@ -110,11 +110,12 @@ class PocketGraph:
 
 
 def _analysis(inputs: Arrays) -> dict[str, Array]:
-    """Samples of the photo, one per block of 16 (y) and 64 (z) pixels, centred on 0."""
+    """Samples of the photo, one per block of 16 (y) and 64 (z) pixels, centred on 0; y times the gain, if any."""
     image = inputs["image"][0] - np.float32(0.5)
     y = np.stack([image[c % 3, (5 * c) % 16 :: 16, (3 * c) % 16 :: 16] for c in range(LATENT_CHANNELS)])
     z = np.stack([image[c % 3, c::64, c::64] for c in range(HYPER_CHANNELS)])
-    return {"y": (y * _GAINS[:, None, None])[None], "z": z[None] * np.float32(40)}
+    y = y * _GAINS[:, None, None] * inputs.get("gain", np.ones((1, 1, 1, 1), np.float32))[0]
+    return {"y": y[None].astype(np.float32), "z": z[None] * np.float32(40)}
 
 
 def _hyper(inputs: Arrays) -> dict[str, Array]:
@@ -147,8 +148,11 @@ def _step(inputs: Arrays, channels: slice, region: str) -> dict[str, Array]:
 
 
 def _synthesis(inputs: Arrays) -> dict[str, Array]:
-    """The latent, four times as large, in its first channels."""
-    y = inputs["y_int"][0][:FEATURE_CHANNELS] / np.float32(16) + inputs["mu_hyper"][0][:FEATURE_CHANNELS]
+    """The latent, divided by the gain if there is one, four times as large, in its first channels."""
+    y = inputs["y_int"][0][:FEATURE_CHANNELS] / np.float32(16)
+    if "gain" in inputs:
+        y = y / inputs["gain"][0][:FEATURE_CHANNELS]
+    y = y + inputs["mu_hyper"][0][:FEATURE_CHANNELS]
     return {"h": y.repeat(4, axis=1).repeat(4, axis=2)[None].astype(np.float32)}
 
 
