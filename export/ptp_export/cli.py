@@ -59,6 +59,11 @@ reached (the message holds the command that repeats it), 10 a builder is not ins
 @click.option(
     "--device", "devices", metavar="CC", multiple=True, help="Compute capability for engines, such as 8.9; repeatable."
 )
+@click.option(
+    "--default-rate",
+    type=click.IntRange(min=0),
+    help="Of a codec with several rates: the one that encoders take unless asked otherwise.  [default: the middle]",
+)
 @click.option("--allow-partial", is_flag=True, help="Accept layers that stay in FP32 without a named reason.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing bundle.")
 @click.option(
@@ -78,6 +83,7 @@ def export_command(
     max_size: str | None,
     targets: tuple[str, ...],
     devices: tuple[str, ...],
+    default_rate: int | None,
     allow_partial: bool,
     overwrite: bool,
     only: str,
@@ -105,6 +111,7 @@ def export_command(
         only=only,
         log_folder=log_dir or output.with_name(output.name + ".log"),
         build_timeout_s=build_timeout,
+        default_rate=default_rate,
     )
     from ptp_export.pipeline import export
     from ptp_export.progress import ProgressBar

@@ -33,6 +33,7 @@ class ExportOptions:
         devices: compute capabilities for engines; empty for the builder's default.
         allow_partial: accept less FP16 than asked.
         overwrite: replace an existing bundle.
+        default_rate: the rate that an encoder takes unless asked for another; None: the middle one.
         only: name of the one graph to process, writing no bundle; empty for all.
         log_folder: where engine builds leave their logs.
         build_timeout_s: seconds one engine may take.
@@ -51,6 +52,7 @@ class ExportOptions:
     only: str
     log_folder: Path
     build_timeout_s: float
+    default_rate: int | None = None
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
@@ -88,5 +90,6 @@ class ExportOptions:
         words += ["--allow-partial"] if self.allow_partial else []
         words += ["--overwrite"] if self.overwrite else []
         words += ["--log-dir", str(self.log_folder)]
+        words += [] if self.default_rate is None else ["--default-rate", str(self.default_rate)]
         words += ["--only", only] if only else []
         return shlex.join([*words, "-o", str(self.output)])

@@ -84,7 +84,7 @@ def export(options: ExportOptions, watcher: StageWatcher) -> ExportResult:
     with stages.stage("tables", options.command()):
         tables = tables_from_model(task.chain.codec)
     with stages.stage("write bundle", options.command()):
-        content = BundleContent(task, finished, tables, sizes.accepted, calibration)
+        content = BundleContent(task, finished, tables, sizes.accepted, calibration, options.default_rate)
         manifest = write_bundle(content, options.output, overwrite=options.overwrite)
     return ExportResult(options.output, manifest, tuple(finished), stages.seconds)
 
@@ -147,8 +147,10 @@ def _samples(
     """What each graph sees on the calibration photos, from the model itself."""
     samples: dict[str, list[GraphSample]] = {name: [] for name in names}
     resize = declared_resize(task.chain.teacher)
-    for photo in photos:
-        run = task.chain.run(resized_photo(fit_photo(photo.image, static), resize))
+    rates = task.chain.codec.spec.rates
+    for number, photo in enumerate(photos):
+        # The rates in turn, so that the ranges are those of all of them.
+        run = task.chain.run(resized_photo(fit_photo(photo.image, static), resize), number % rates)
         for name in names:
             samples[name].append(run.graphs[name])
     return samples

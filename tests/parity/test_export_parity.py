@@ -29,10 +29,10 @@ from ptp_runtime.images import load_image
 SIZES = (Size(1, 1), Size(64, 64), Size(65, 130))
 
 
-def _chain(transform: str, context: str, *, loud_prompts: bool) -> ReferenceChain:
+def _chain(transform: str, context: str, *, loud_prompts: bool, rates: int = 1) -> ReferenceChain:
     """A codec with random weights; its prompts add something, or nothing as when freshly built."""
     torch.manual_seed(11)
-    codec = FeatureCodec(preset("tiny", transform=transform, context=context)).eval()
+    codec = FeatureCodec(preset("tiny", transform=transform, context=context, rates=rates)).eval()
     prompts = TaskPrompts(codec.spec).eval()
     if loud_prompts:
         with torch.no_grad():
@@ -102,6 +102,19 @@ def test_untrained_prompts_survive_the_export(name: str, photo: np.ndarray) -> N
     assert any(not value.numpy().any() for value in parameters.values()) == bool(parameters)
     for run in _runs(chain, photo):
         _assert_equal(file, run.graphs[name])
+
+
+@pytest.mark.parametrize("name", ["analysis", "synthesis"])
+def test_one_graph_serves_all_rates(name: str, photo: np.ndarray) -> None:  # type: ignore[type-arg]
+    chain = _chain("cnn", "checkerboard", loud_prompts=True, rates=3)
+    file = onnx_from_graph(_graphs(chain)[name])
+    assert [spec.dims for spec in file.inputs if spec.name == "gain"] == [(1, 48, 1, 1)]
+    outputs = []
+    for rate, size in enumerate(SIZES):
+        run = chain.run(fit_photo(photo, size), rate)
+        _assert_equal(file, run.graphs[name])
+        outputs.append(chain.run(fit_photo(photo, SIZES[1]), rate).graphs["analysis"].outputs["y"])
+    assert np.abs(outputs[0]).mean() < np.abs(outputs[1]).mean() < np.abs(outputs[2]).mean(), "the gain is not read"
 
 
 def test_a_first_step_declares_only_the_inputs_it_reads() -> None:

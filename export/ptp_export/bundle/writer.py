@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from ptp_runtime.rate_gains import RateGains
+
 from ptp_export.bundle.task_info import declared_resize, task_info
 from ptp_export.engines.engine_from_onnx import Engine
 from ptp_export.onnx_graph import OnnxGraph
@@ -16,9 +19,11 @@ from ptp_export.oracle.checkpoint_task import CheckpointTask
 from ptp_export.precision.audit import PrecisionAudit
 from ptp_export.sizes import FEATURE_STRIDE, PAD_MULTIPLE, SizeRange
 from ptp_export.tensor_spec import TensorSpec
+from ptp_model.codec import FeatureCodec
 from ptp_model.spec import ModelSpec
 from ptp_model.teachers import Teacher
 from ptp_runtime.atomic import new_directory
+from ptp_runtime.errors import UsageError
 from ptp_runtime.manifest import (
     EngineEntry,
     EntropyInfo,
@@ -28,6 +33,7 @@ from ptp_runtime.manifest import (
     Manifest,
     ModelInfo,
     Preprocessing,
+    RatesInfo,
     ScheduleEntry,
     ShapeRange,
     TensorInfo,
@@ -74,6 +80,7 @@ class BundleContent:
         tables: of the entropy coder.
         accepted: sizes of coded photos that the graphs take.
         calibration: which photos tuned the precision, as JSON values; empty if none did.
+        default_rate: what encoders take unless asked otherwise; None: the middle rate. Of a codec with several rates.
     """
 
     task: CheckpointTask
@@ -81,6 +88,7 @@ class BundleContent:
     tables: Tables
     accepted: SizeRange
     calibration: Mapping[str, Any]
+    default_rate: int | None = None
 
 
 def write_bundle(content: BundleContent, output: Path, *, overwrite: bool) -> Manifest:
@@ -91,9 +99,13 @@ def write_bundle(content: BundleContent, output: Path, *, overwrite: bool) -> Ma
         ManifestError: the parts do not fit together.
     """
     tables = content.tables.to_bytes()
-    manifest = _manifest(content, hashlib.sha256(tables).hexdigest())
+    gains = _gains(content.task.chain.codec)
+    rates = _rates(gains, content)
+    manifest = _manifest(content, hashlib.sha256(tables).hexdigest(), rates)
     with new_directory(output, replace=overwrite) as folder:
         (folder / manifest.entropy.tables.file).write_bytes(tables)
+        if rates is not None:
+            (folder / rates.file).write_bytes(gains)
         for graph, entry in zip(content.graphs, manifest.graphs, strict=True):
             _write(folder / entry.file, graph.onnx.data)
             for engine in graph.engines:
@@ -107,7 +119,27 @@ def _write(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
-def _manifest(content: BundleContent, tables_sha256: str) -> Manifest:
+def _gains(codec: FeatureCodec) -> bytes:
+    """The file of gains; empty where the codec has one rate."""
+    rows = [gain[0, :, 0, 0].numpy() for rate in range(codec.spec.rates) if (gain := codec.gain(rate)) is not None]
+    return RateGains(np.stack(rows)).to_bytes() if rows else b""
+
+
+def _rates(gains: bytes, content: BundleContent) -> RatesInfo | None:
+    count, wanted = content.task.chain.codec.spec.rates, content.default_rate
+    if wanted is not None and not 0 <= wanted < count:
+        raise UsageError(
+            "the default rate does not exist",
+            expected=f"a number from 0 to {count - 1}: the checkpoint has {count} rates",
+            got=str(wanted),
+            hint="give another --default-rate, or leave it out",
+        )
+    if not gains:
+        return None
+    return RatesInfo("rates.bin", hashlib.sha256(gains).hexdigest(), count, count // 2 if wanted is None else wanted)
+
+
+def _manifest(content: BundleContent, tables_sha256: str, rates: RatesInfo | None) -> Manifest:
     codec, teacher = content.task.chain.codec, content.task.chain.teacher
     spec = codec.spec
     graphs = tuple(_graph_entry(graph) for graph in content.graphs)
@@ -126,6 +158,7 @@ def _manifest(content: BundleContent, tables_sha256: str) -> Manifest:
                 tables_sha256=tables_sha256,
                 probability_bits=probability_bits,
                 skip_index=spec.skip_index,
+                rates_sha256=None if rates is None else rates.sha256,
                 hyper_sha256=digests["hyper"],
                 schedule=schedule,
                 step_sha256=[digests[step.graph] for step in schedule],
@@ -136,6 +169,7 @@ def _manifest(content: BundleContent, tables_sha256: str) -> Manifest:
             latent_channels=spec.M,
             hyper_channels=spec.Z,
             schedule=schedule,
+            rates=rates,
         ),
         graphs=graphs,
         engines=tuple(_engine_entry(graph, engine) for graph in content.graphs for engine in graph.engines),

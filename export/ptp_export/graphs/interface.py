@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor, nn
 
 from ptp_export.tensor_spec import Role, TensorSpec
+from ptp_model.spec import ModelSpec
 
 
 @dataclass(frozen=True)
@@ -39,3 +40,8 @@ class Graph:
     def with_inputs(self, names: tuple[str, ...]) -> Graph:
         """The same graph with only the named inputs declared."""
         return replace(self, inputs=tuple(spec for spec in self.inputs if spec.name in names))
+
+
+def gain_input(spec: ModelSpec) -> tuple[TensorSpec, ...]:
+    """The input that carries a rate's gains, of a codec that has several rates."""
+    return (TensorSpec("gain", "float32", (1, spec.M, 1, 1)),) if spec.rates > 1 else ()

@@ -68,20 +68,22 @@ class ReferenceChain:
     teacher: Teacher | None
 
     @torch.no_grad()
-    def run(self, image: NDArray[Any]) -> ReferenceRun:
+    def run(self, image: NDArray[Any], rate: int = 0) -> ReferenceRun:
         """Encode and decode one photo.
 
         Args:
             image: uint8 (or, after a resize, float32 in 0..255) [H, W, 3], RGB, at the size the codec is given.
+            rate: number of the rate, of a codec with several.
         """
         size = Size(*image.shape[:2])
-        codec = self.codec
+        codec, gain = self.codec, self.codec.gain(rate)
         padded = _padded(image, codec.spec.lead_multiple)
-        y, z = codec.analysis(padded, self.prompts)
+        y, z = codec.analysis(padded, self.prompts, gain)
         z_hat = torch.round(z)
         mu_hyper, scale_hyper = codec.hyper_synthesis(z_hat, self.prompts)
+        gains = {} if gain is None else {"gain": gain}
         graphs = {
-            "analysis": _sample({"image": padded}, {"y": y, "z": z}),
+            "analysis": _sample({"image": padded} | gains, {"y": y, "z": z}),
             "hyper": _sample({"z_hat": z_hat}, {"mu_hyper": mu_hyper, "scale_hyper": scale_hyper}),
         }
         y_int, symbols = torch.zeros_like(y), torch.zeros(y.shape, dtype=torch.int32)
@@ -97,8 +99,8 @@ class ReferenceChain:
             q = torch.where(coded & (index >= codec.spec.skip_index), q, 0.0)
             box(symbols[:, channels], step.region)[..., coded] = q[..., coded].to(torch.int32)
             box(y_int[:, channels], step.region)[..., coded] = (q * MEAN_STEPS + mean)[..., coded]
-        h = codec.synthesis(y_int, mu_hyper, self.prompts)
-        graphs["synthesis"] = _sample({"y_int": y_int, "mu_hyper": mu_hyper}, {"h": h})
+        h = codec.synthesis(y_int, mu_hyper, self.prompts, gain)
+        graphs["synthesis"] = _sample({"y_int": y_int, "mu_hyper": mu_hyper} | gains, {"h": h})
         rows, columns = size.feature
         cropped = h[:, :, :rows, :columns].contiguous()
         graphs["head"] = _sample({"h": cropped}, self.head(cropped))

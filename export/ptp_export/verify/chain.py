@@ -21,7 +21,7 @@ from ptp_runtime.tasks import Detections, Segmentation, View
 
 
 def compare_chain(
-    session: Session, name: str, photo: NDArray[np.uint8], run: ReferenceRun, limit: ChainLimit
+    session: Session, name: str, photo: NDArray[np.uint8], run: ReferenceRun, rate: int, limit: ChainLimit
 ) -> ChainResult:
     """Encode and decode a photo with the runtime, and compare with the model's run on the same photo.
 
@@ -30,13 +30,15 @@ def compare_chain(
         name: of the photo.
         photo: uint8 [H, W, 3].
         run: the model on that photo, resized as the bundle's task declares.
+        rate: number of the rate of that run.
         limit: what is allowed.
     """
-    encoded = session.encode_detailed(photo)
+    encoded = session.encode_detailed(photo, rate=rate)
     decoded = session.decode_detailed(encoded.data)
     symbols = _symbols(encoded.latents, session.manifest)
     return ChainResult(
         photo=name,
+        rate=rate,
         height=encoded.rate.height,
         width=encoded.rate.width,
         size_bytes=encoded.rate.size_bytes,

@@ -126,6 +126,7 @@ class ChainResult:
 
     Attributes:
         photo: file name.
+        rate: number of the rate it was coded at.
         height, width: in pixels, as coded.
         size_bytes: of the stream.
         bits_per_pixel: of the coded image.
@@ -138,6 +139,7 @@ class ChainResult:
     """
 
     photo: str
+    rate: int
     height: int
     width: int
     size_bytes: int
@@ -164,7 +166,7 @@ class ChainResult:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
-        names = ("photo", "height", "width", "size_bytes", "bits_per_pixel", "z_differing", "symbols_differing")
+        names = ("photo", "rate", "height", "width", "size_bytes", "bits_per_pixel", "z_differing", "symbols_differing")
         values = {name: getattr(self, name) for name in (*names, "feature", "disagreement", "round_trip_errors")}
         limit = {
             "z_differing": self.limit.z_differing,

@@ -23,7 +23,7 @@ from ptp_runtime.coder import warm_up
 from ptp_runtime.errors import CheckpointError, UsageError, VerificationError
 from ptp_runtime.images import load_image, padded_size
 from ptp_runtime.manifest import Manifest
-from ptp_runtime.session import Session
+from ptp_runtime.session import Session, read_gains
 from ptp_runtime.tables import Tables
 
 
@@ -70,16 +70,20 @@ def verify_bundle(
         )
     graphs = load_graphs(bundle, backend, None)
     warm_up()
-    with Session(bundle, graphs, Tables.from_bytes(bundle.read(manifest.entropy.tables))) as session:
+    with Session(
+        bundle, graphs, Tables.from_bytes(bundle.read(manifest.entropy.tables)), read_gains(bundle)
+    ) as session:
         comparison = GraphComparison(manifest, graphs.by_name, limits)
         limit = limits.chain_limit(_precision(manifest), manifest.task.name)
         chain = []
         for number, photo in enumerate(used.photos, start=1):
             watcher.photo(number, len(used), photo.name)
             pixels = _fitting(load_image(photo.path, convert=True), manifest)
-            run = task.chain.run(resized_photo(pixels, manifest.preprocessing.resize))
+            # The rates in turn, from the default one upwards.
+            rate = (session.default_rate + number - 1) % session.rates
+            run = task.chain.run(resized_photo(pixels, manifest.preprocessing.resize), rate)
             comparison.add(run)
-            chain.append(compare_chain(session, photo.name, pixels, run, limit))
+            chain.append(compare_chain(session, photo.name, pixels, run, rate, limit))
         return Report(
             bundle=str(path),
             task=manifest.task.name,
