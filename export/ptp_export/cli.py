@@ -31,7 +31,9 @@ reached (the message holds the command that repeats it), 10 a builder is not ins
 
 
 @click.command(cls=PtpCommand, name="export", epilog=_EPILOG)
-@click.option("--task", type=click.Choice(TASKS), required=True, help="seg: mask; det: boxes; view: the photo itself.")
+@click.option(
+    "--task", type=click.Choice(TASKS), required=True, help="seg: mask; det: boxes; cls: ImageNet class; view: photo."
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Bundle (a directory) to write.")
 @click.option(
     "--checkpoint", default="demo", show_default=True, help="Checkpoint folder, or 'demo' for the shipped one."

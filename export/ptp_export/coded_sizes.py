@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from ptp_export.options import ExportOptions
 from ptp_export.sizes import Size, SizeRange
-from ptp_runtime.manifest import Resize
-from ptp_runtime.resample import resized_shape
+from ptp_runtime.coded_photo import coded_shape
+from ptp_runtime.manifest import CentreCrop, DeclaredResize
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,16 @@ class CodedSizes:
     profile: SizeRange
 
 
-def coded_sizes(options: ExportOptions, resize: Resize | None) -> CodedSizes:
+def coded_sizes(options: ExportOptions, resize: DeclaredResize | None) -> CodedSizes:
     """Resolve the sizes of an export.
 
     A declared resize makes every photo about as large as every other, whatever its own size: ranges of photos then say
-    nothing, and the engines cover all that the resize can give.
+    nothing, and the engines cover all that the resize can give. A declared crop gives one size, whatever was asked for.
     """
     photo = options.static_size
+    if isinstance(resize, CentreCrop):
+        square = SizeRange.static(Size(resize.crop, resize.crop))
+        return CodedSizes(square.typical, square, square)
     if resize is None:
         return CodedSizes(photo, options.accepted, options.profile)
     if photo is not None:
@@ -42,5 +45,5 @@ def coded_sizes(options: ExportOptions, resize: Resize | None) -> CodedSizes:
     return CodedSizes(None, options.accepted, profile)
 
 
-def _resized(photo: Size, resize: Resize) -> Size:
-    return Size(*resized_shape(photo.height, photo.width, resize))
+def _resized(photo: Size, resize: DeclaredResize) -> Size:
+    return Size(*coded_shape(photo.height, photo.width, resize))

@@ -10,7 +10,7 @@ from ptp_export.engines.targets import TARGET_NAMES
 from ptp_export.sizes import MAX_SIDE, Size, SizeRange
 from ptp_runtime.errors import UsageError
 
-TASKS = ("seg", "det", "view")
+TASKS = ("seg", "det", "cls", "view")
 
 #: What the ONNX graphs of a dynamic export take.
 WHOLE_RANGE = SizeRange(Size(1, 1), Size(512, 768), Size(MAX_SIDE, MAX_SIDE))

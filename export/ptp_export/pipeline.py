@@ -150,7 +150,7 @@ def _samples(
     rates = task.chain.codec.spec.rates
     for number, photo in enumerate(photos):
         # The rates in turn, so that the ranges are those of all of them.
-        run = task.chain.run(resized_photo(fit_photo(photo.image, static), resize), number % rates)
+        run = task.chain.run(resized_photo(fit_photo(photo.image, static, resize), resize), number % rates)
         for name in names:
             samples[name].append(run.graphs[name])
     return samples

@@ -81,7 +81,7 @@ def test_one_graph_alone_is_reported_and_not_bundled(tmp_path: Path) -> None:
         (("--min-size", "640x640", "--max-size", "128x128"), 2, "not ordered"),
         (("--only", "nothing"), 2, "unknown graph"),
         (("--checkpoint", "absent"), 7, "absent"),
-        (("--task", "cls"), 2, "cls"),
+        (("--task", "depth"), 2, "depth"),
         (("--target", "openvino"), 2, "openvino"),
     ],
 )

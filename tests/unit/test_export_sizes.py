@@ -13,7 +13,7 @@ from ptp_export.options import ENGINE_RANGE, WHOLE_RANGE, ExportOptions
 from ptp_export.sizes import Size, SizeRange
 from ptp_export.tensor_spec import TensorSpec, factor_and_symbol
 from ptp_runtime.errors import UsageError
-from ptp_runtime.manifest import Resize
+from ptp_runtime.manifest import CentreCrop, Resize
 
 
 def test_a_size_is_height_before_width() -> None:
@@ -112,7 +112,7 @@ def test_the_repeating_command_asks_for_the_same_export(changes: dict[str, objec
 
 def test_unknown_tasks_and_targets_are_refused() -> None:
     with pytest.raises(UsageError, match="task"):
-        _options(task="cls")
+        _options(task="depth")
     with pytest.raises(UsageError, match="target"):
         _options(targets=("openvino",))
 
@@ -133,3 +133,11 @@ def test_a_declared_resize_decides_the_sizes() -> None:
     assert static.accepted == static.profile == SizeRange.static(Size(800, 1199))
     plain = coded_sizes(_options(accepted=fixed, profile=fixed), None)
     assert plain.static == Size(427, 640)
+
+
+@pytest.mark.parametrize("size", [None, Size(427, 640)])
+def test_a_declared_crop_gives_one_size_whatever_was_asked_for(size: Size | None) -> None:
+    asked = {} if size is None else {"accepted": SizeRange.static(size), "profile": SizeRange.static(size)}
+    sizes = coded_sizes(_options(**asked), CentreCrop(shorter_side=256, crop=224))
+    assert sizes.static == Size(224, 224)
+    assert sizes.accepted == sizes.profile == SizeRange.static(Size(224, 224))

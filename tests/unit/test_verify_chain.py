@@ -12,7 +12,7 @@ from ptp_export.oracle.reference import GraphSample
 from ptp_export.verify.chain import _disagreement, _round_trip_errors, _symbols
 from ptp_runtime.latents import Latents, StepRecord
 from ptp_runtime.manifest import ScheduleEntry
-from ptp_runtime.tasks import Detections, Segmentation, View
+from ptp_runtime.tasks import Classification, Detections, Segmentation, View
 
 RNG = np.random.default_rng(2)
 
@@ -74,6 +74,13 @@ def test_detections_disagree_by_their_probabilities() -> None:
     assert _compared(none, found, expected, (8, 8)) == 0
     found["cls_logits"][0, 3, 1] = 50
     assert _compared(none, found, expected, (8, 8)) == pytest.approx(0.5)
+
+
+def test_classes_disagree_by_their_probabilities() -> None:
+    sure = np.array([0.5, 0.5, 0.0], np.float32)
+    answer = Classification(np.array([0]), sure[:1], sure, ("a", "b", "c"))
+    assert _compared(answer, {}, {"logits": np.array([[3, 3, -90]], np.float32)}, (8, 8)) == pytest.approx(0)
+    assert _compared(answer, {}, {"logits": np.array([[90, 3, 3]], np.float32)}, (8, 8)) == pytest.approx(0.5)
 
 
 def test_pictures_disagree_by_what_can_be_seen() -> None:

@@ -15,7 +15,7 @@ from ptp_export.verify.report import ChainResult, GraphResult, Report, TensorRes
 from ptp_runtime.errors import VerificationError
 
 LIMIT = FloatLimit(worst=1e-3, typical=1e-4)
-CHAIN = ChainResult("cat.jpg", 300, 451, 900, 0.05, 0.0, 1e-4, 1e-3, 1e-3, 0, ChainLimit(0.0, 1e-3, 1e-2, 1e-2))
+CHAIN = ChainResult("cat.jpg", 0, 300, 451, 900, 0.05, 0.0, 1e-4, 1e-3, 1e-3, 0, ChainLimit(0.0, 1e-3, 1e-2, 1e-2))
 TENSOR = TensorResult("y", (FloatError(5e-4, 5e-5), FloatError(1e-4, 2e-5)), LIMIT)
 GRAPH = GraphResult("analysis", "analysis", "fp32", (TENSOR,))
 REPORT = Report("bundle", "seg", "00", "cpu", "11", "22", "shipped", (), (GRAPH,), (CHAIN,))
@@ -97,7 +97,7 @@ def test_the_shipped_limits_cover_every_role_precision_and_task() -> None:
     for precision in ("fp32", "fp16"):
         for role in ("analysis", "synthesis", "head"):
             assert limits.float_limit(role, precision, "y").worst < 0.05
-        for task in ("seg", "det", "view"):
+        for task in ("seg", "det", "cls", "view"):
             assert limits.chain_limit(precision, task).symbols_differing < 0.05
     entropy = limits.float_limit("entropy", "fp32", "mu_hyper")
     assert entropy.worst < limits.float_limit("analysis", "fp32", "y").worst

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from ptp_export.sizes import MAX_SIDE
 from ptp_model.spec import TASK_IDS
-from ptp_model.teachers import DetectionOutput, SegmentationOutput, Teacher
+from ptp_model.teachers import ClassificationOutput, DetectionOutput, SegmentationOutput, Teacher
 from ptp_runtime.errors import ExportError
 from ptp_runtime.manifest import (
     AnchorLevel,
+    CentreCrop,
+    ClassificationParameters,
+    DeclaredResize,
     DetectionParameters,
     Resize,
     SegmentationParameters,
@@ -29,9 +32,11 @@ def task_info(task: str, teacher: Teacher | None) -> TaskInfo:
         return TaskInfo(task, TASK_IDS[task], teacher.spec.classes, SegmentationParameters())
     if isinstance(output, DetectionOutput):
         return TaskInfo(task, TASK_IDS[task], teacher.spec.classes, _detection(output))
+    if isinstance(output, ClassificationOutput):
+        return TaskInfo(task, TASK_IDS[task], teacher.spec.classes, ClassificationParameters(top=output.top))
     raise ExportError(
         f"the task {task!r} cannot be described in a manifest",
-        expected="a segmentation, a detection or the view",
+        expected="a segmentation, a detection, a classification or the view",
         got=type(output).__name__,
     )
 
@@ -47,19 +52,21 @@ def _detection(output: DetectionOutput) -> DetectionParameters:
     )
 
 
-def declared_resize(teacher: Teacher | None) -> Resize | None:
+def declared_resize(teacher: Teacher | None) -> DeclaredResize | None:
     """The resize that a teacher wants before the codec, as a manifest says it.
 
     Raises:
-        ExportError: a crop, for which a manifest has no words.
+        ExportError: a combination for which a manifest has no words: of crop, limit and interpolation.
     """
     resize = None if teacher is None else teacher.spec.resize
     if resize is None:
         return None
-    if resize.crop:
+    if resize.crop and resize.interpolation == "bicubic" and not resize.max_long_side:
+        return CentreCrop(resize.short_side, resize.crop)
+    if resize.crop or resize.interpolation != "bilinear":
         raise ExportError(
-            "the teacher crops its photos, which a bundle cannot say",
-            expected="a teacher that sees the whole photo",
-            got=f"a crop of {resize.crop} pixels",
+            "the teacher prepares its photos in a way that a bundle cannot say",
+            expected="a bilinear resize of the whole photo, or a bicubic one and a centred crop",
+            got=str(resize),
         )
     return Resize(resize.short_side, resize.max_long_side or MAX_SIDE)

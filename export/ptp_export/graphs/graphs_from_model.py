@@ -28,7 +28,7 @@ def graphs_from_model(
 
     Args:
         codec: the universal codec.
-        task: ``view``, ``seg`` or ``det``.
+        task: ``view``, ``seg``, ``det`` or ``cls``.
         prompts: the task's prompts; None for ``view``.
         teacher: the task's network; None for ``view``.
     """

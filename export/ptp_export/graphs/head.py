@@ -50,6 +50,8 @@ def head_graph(codec: FeatureCodec, task: str, teacher: Teacher | None) -> Graph
             TensorSpec("cls_logits", "float32", (1, "anchors", classes)),
             TensorSpec("box_deltas", "float32", (1, "anchors", 4)),
         )
+    elif task == "cls":
+        outputs = (TensorSpec("logits", "float32", (1, classes)),)
     else:
         outputs = (TensorSpec("logits", "float32", (1, classes, "oh", "ow")),)
     return Graph("head", "head", TaskHead(teacher), (feature,), outputs)

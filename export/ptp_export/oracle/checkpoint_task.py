@@ -30,7 +30,7 @@ def load_task(path: str, task: str) -> CheckpointTask:
 
     Args:
         path: its folder, or ``demo``.
-        task: ``seg``, ``det`` or ``view``; every checkpoint has ``view``.
+        task: ``seg``, ``det``, ``cls`` or ``view``; every checkpoint has ``view``.
 
     Raises:
         CheckpointError: missing, altered, incomplete, or of another spec.

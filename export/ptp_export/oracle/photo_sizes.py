@@ -9,21 +9,22 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ptp_export.sizes import Size
-from ptp_runtime.manifest import Resize
-from ptp_runtime.resample import resize_pixels, resized_shape
+from ptp_runtime.coded_photo import coded_pixels
+from ptp_runtime.manifest import CentreCrop, DeclaredResize
 
 
-def fit_photo(image: NDArray[np.uint8], size: Size | None) -> NDArray[np.uint8]:
-    """The photo scaled to fill a fixed size and cropped around its centre; unchanged where the size is free.
+def fit_photo(image: NDArray[np.uint8], size: Size | None, resize: DeclaredResize | None = None) -> NDArray[np.uint8]:
+    """The photo scaled to fill a fixed size and cropped around its centre; unchanged where every photo will do.
 
     Args:
         image: uint8 [H, W, 3].
         size: of a static export, or None.
+        resize: what the task declares; one with a crop takes every photo.
 
     Returns:
-        uint8 [size.height, size.width, 3].
+        uint8 [size.height, size.width, 3], or the photo itself.
     """
-    if size is None or image.shape[:2] == (size.height, size.width):
+    if size is None or isinstance(resize, CentreCrop) or image.shape[:2] == (size.height, size.width):
         return image
     height, width = image.shape[:2]
     scale = max(size.height / height, size.width / width)
@@ -33,14 +34,10 @@ def fit_photo(image: NDArray[np.uint8], size: Size | None) -> NDArray[np.uint8]:
     return np.ascontiguousarray(resized[top : top + size.height, left : left + size.width])
 
 
-def resized_photo(image: NDArray[np.uint8], resize: Resize | None) -> NDArray[Any]:
+def resized_photo(image: NDArray[np.uint8], resize: DeclaredResize | None) -> NDArray[Any]:
     """What the codec is given: the photo, after the resize that the task declares.
 
     Returns:
         [H', W', 3] in 0..255: the uint8 photo itself, or float32 where it was resized.
     """
-    if resize is None:
-        return image
-    height, width = image.shape[:2]
-    rows, columns = resized_shape(height, width, resize)
-    return image if (rows, columns) == (height, width) else resize_pixels(image, rows, columns)
+    return coded_pixels(image, resize)

@@ -17,7 +17,7 @@ from ptp_runtime.entropy_path import Place, place_of
 from ptp_runtime.latents import Latents
 from ptp_runtime.manifest import Manifest
 from ptp_runtime.session import Decoded, Session
-from ptp_runtime.tasks import Detections, Segmentation, View
+from ptp_runtime.tasks import Classification, Detections, Segmentation, View
 
 
 def compare_chain(
@@ -80,11 +80,19 @@ def _disagreement(decoded: Decoded, run: ReferenceRun, shape: tuple[int, ...]) -
     if isinstance(output, Detections):
         found, expected = (_sigmoid(np.asarray(raw["cls_logits"])) for raw in (decoded.tensors, reference))
         return float(np.abs(found - expected).max())
+    if isinstance(output, Classification):
+        return float(np.abs(output.probabilities - _softmax(np.asarray(reference["logits"])[0])).max())
     if isinstance(output, View):
         expected = np.clip(np.asarray(reference["image"])[0], 0, 1)
         found = np.clip(decoded.tensors["image"][0], 0, 1)
         return float(np.sqrt(np.mean(np.square(found - expected))))
     raise TypeError(f"no way to compare {type(output).__name__}")
+
+
+def _softmax(logits: NDArray[Any]) -> NDArray[Any]:
+    """In float64, over the classes [C]."""
+    probability: NDArray[Any] = torch.from_numpy(logits.astype(np.float64)).softmax(0).numpy()
+    return probability
 
 
 def _sigmoid(x: NDArray[Any]) -> NDArray[Any]:

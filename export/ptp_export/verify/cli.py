@@ -127,4 +127,4 @@ def _show(report: Report) -> None:
         )
 
 
-_DISAGREEMENT = {"seg": "mask differs", "det": "worst probability", "view": "picture error"}
+_DISAGREEMENT = {"seg": "mask differs", "det": "worst probability", "cls": "worst probability", "view": "picture error"}

@@ -132,8 +132,8 @@ class ChainResult:
         bits_per_pixel: of the coded image.
         z_differing, symbols_differing: shares of hyper symbols and of residual symbols that differ from PyTorch's.
         feature: relative root mean square error of h.
-        disagreement: of the output: seg: share of pixels of another class; det: largest difference of a class
-            probability; view: root mean square difference of the pictures, of 1.
+        disagreement: of the output: seg: share of pixels of another class; det and cls: largest difference of a
+            class probability; view: root mean square difference of the pictures, of 1.
         round_trip_errors: symbols, scale indices, means and latents that the decoder got differently from the encoder.
         limit: of all but the last, which may never be above 0.
     """

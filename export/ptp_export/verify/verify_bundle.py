@@ -136,7 +136,7 @@ def _fitting(pixels: NDArray[np.uint8], manifest: Manifest) -> NDArray[np.uint8]
     head = manifest.graph_of_role("head").inputs[0].shape
     stride = manifest.feature.stride
     if isinstance(head[2], int) and isinstance(head[3], int):
-        return fit_photo(pixels, Size(head[2] * stride, head[3] * stride))
+        return fit_photo(pixels, Size(head[2] * stride, head[3] * stride), pre.resize)
     if pre.resize is not None:
         return pixels
     height, width = pixels.shape[:2]
