@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 import torch
-from PIL import Image
 
 from ptp_export.command import PtpCommand
+from ptp_export.training_board import Board
+from ptp_export.training_photos import batches_of, gather
+from ptp_export.training_progress import TrainingProgress
 from ptp_model import checkpoint, teachers
 from ptp_model.codec import FeatureCodec
-from ptp_model.errors import ModelError
+from ptp_model.errors import MissingLibraryError, ModelError
 from ptp_model.prompts import TaskPrompts
 from ptp_model.spec import CONTEXTS, PRESETS, TRANSFORMS, ModelSpec, preset
-from ptp_model.training.crops import SUFFIXES, PhotoCrops
-from ptp_model.training.data import Pixels, is_held_out, read_labelled
-from ptp_model.training.loop import LoopConfig
-from ptp_model.training.resized_crops import ResizedCrops
+from ptp_model.training import compute
+from ptp_model.training.compute import DeviceError
+from ptp_model.training.crops import PhotoCrops
+from ptp_model.training.loop import LoopConfig, Watch
+from ptp_model.training.split import SplitError
 from ptp_model.training.stage1 import Stage1Config, train_stage1
-from ptp_model.training.stage2 import MaskedCrops, Stage2Config, train_stage2
-from ptp_runtime.errors import CheckpointError, UsageError
+from ptp_model.training.stage2 import Stage2Config, train_stage2
+from ptp_runtime.errors import CheckpointError, MissingExtraError, UsageError
 
 Command = Callable[..., None]
 
@@ -42,7 +45,8 @@ def _run_options(function: Command) -> Command:
         click.option(
             "--labelled",
             type=click.Path(exists=True, file_okay=False, path_type=Path),
-            help="Folder with images/, instances.json and masks/; its held-out part is never trained on.",
+            help="COCO 2017 as downloaded, or a folder with images/, instances.json and masks/; "
+            "its held-out part is never trained on.",
         ),
         click.option("--steps", default=12000, show_default=True, help="Optimiser steps in all."),
         click.option(
@@ -59,6 +63,18 @@ def _run_options(function: Command) -> Command:
         click.option(
             "--shards", default=1, show_default=True, help="Parts of a batch computed side by side, a CPU core each."
         ),
+        click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True),
+        click.option(
+            "--precision",
+            type=click.Choice(["auto", "float32", "bfloat16"]),
+            default="auto",
+            show_default=True,
+            help="Of transforms and teacher; auto: bfloat16 on cuda. Entropy path and losses stay in float32.",
+        ),
+        click.option(
+            "--workers", type=click.IntRange(min=0), help="Threads that prepare crops ahead; 4 on cuda, else 0."
+        ),
+        click.option("--tensorboard", is_flag=True, help="Also write curves into the run's folder."),
         click.option(
             "-o",
             "--output",
@@ -138,23 +154,28 @@ def stage1_command(
     seed: int,
     threads: int,
     shards: int,
+    device: str,
+    precision: str,
+    workers: int | None,
+    tensorboard: bool,
     output: Path,
 ) -> None:
     """Train the universal codec on photographs, without prompts."""
     with _typed_errors():
         _prepare(threads, crop, seed)
+        where = compute.chosen(device, precision, workers)
         spec = preset(preset_name, transform=transform, context=context, rates=rates)
         codec = FeatureCodec(spec)
         earlier: Mapping[str, Any] = {}
         if start is not None:
             codec, earlier = _started(start, spec)
-        held_out = _held_out(labelled) | frozenset(earlier.get("held_out", ()))
-        crops = PhotoCrops(_folders(photos, labelled), crop, seed + 1, held_out)
+        found = gather(photos, labelled, frozenset(earlier.get("held_out", ())))
+        crops = PhotoCrops(found.files, crop, seed + 1)
         teacher = teachers.build(spec.teacher, "seg", teacher_weights)
         loop = LoopConfig(steps, learning_rate, muon_rate, seed=seed, shards=shards)
-        train_stage1(
-            codec, teacher, crops, Stage1Config(lam, alpha, beta, batch, image_crops, span), loop, output, _report
-        )
+        config = Stage1Config(lam, alpha, beta, batch, image_crops, span)
+        with _shown(steps, output, tensorboard) as watch:
+            train_stage1(codec, teacher, crops, config, loop, output, watch, where)
         run = {
             "steps": steps,
             "crop": crop,
@@ -168,7 +189,7 @@ def stage1_command(
             "seed": seed,
             "photographs": len(crops.photos),
         }
-        provenance = {"stage1": [*earlier.get("stage1", ()), run], "held_out": sorted(held_out)}
+        provenance = {"stage1": [*earlier.get("stage1", ()), run], "held_out": sorted(found.held_out)}
         digest = checkpoint.save(output / "checkpoint", codec, {}, provenance)
         click.echo(f"{output / 'checkpoint'}: digest {digest[:16]}")
 
@@ -200,23 +221,28 @@ def stage2_command(
     seed: int,
     threads: int,
     shards: int,
+    device: str,
+    precision: str,
+    workers: int | None,
+    tensorboard: bool,
     output: Path,
 ) -> None:
     """Train the prompts of one task; codec and teacher stay frozen."""
     with _typed_errors():
         _prepare(threads, crop, seed)
+        where = compute.chosen(device, precision, workers)
         start = checkpoint.load(source)
         teacher = _teacher(start, source, task, head)
-        held_out = _held_out(labelled) | frozenset(start.provenance.get("held_out", ()))
         crop = _side(teacher, crop)
-        images, masks = _photos_and_masks(photos, labelled, crop, held_out)
-        batches = ResizedCrops(images, crop, seed + 1) if task == "cls" else MaskedCrops(images, masks, crop, seed + 1)
+        found = gather(photos, labelled, frozenset(start.provenance.get("held_out", ())), masks=task == "seg")
+        batches, photographs = batches_of(found, task, crop, seed + 1)
         prompts = TaskPrompts(start.spec)
         config, loop = (
             Stage2Config(lam, kl_weight, batch, _span(start.provenance)),
             LoopConfig(steps, learning_rate, muon_rate, seed=seed, shards=shards),
         )
-        train_stage2(start.codec, prompts, teacher, batches, config, loop, output, _report)
+        with _shown(steps, output, tensorboard) as watch:
+            train_stage2(start.codec, prompts, teacher, batches, config, loop, output, watch, where)
         provenance = dict(start.provenance) | {
             f"stage2.{task}": {
                 "steps": steps,
@@ -225,9 +251,9 @@ def stage2_command(
                 "lambda": lam,
                 "kl_weight": kl_weight,
                 "seed": seed,
-                "photographs": len(images),
+                "photographs": photographs,
             },
-            "held_out": sorted(held_out),
+            "held_out": sorted(found.held_out),
         }
         tasks = dict(start.tasks) | {task: checkpoint.TaskModel(prompts, teacher)}
         digest = checkpoint.save(output / "checkpoint", start.codec, tasks, provenance)
@@ -288,48 +314,12 @@ def _prepare(threads: int, crop: int, seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def _folders(photos: tuple[Path, ...], labelled: Path | None) -> list[Path]:
-    folders = [*photos, *([labelled / "images"] if labelled else [])]
-    if not folders:
-        raise UsageError(
-            "no photographs",
-            expected="--photos DIR or --labelled DIR",
-            hint="python -m ptp_model.training.photos --help says how to fetch some",
-        )
-    return folders
-
-
-def _held_out(labelled: Path | None) -> frozenset[str]:
-    if labelled is None:
-        return frozenset()
-    return frozenset(photo.image_path.stem for photo in read_labelled(labelled) if is_held_out(photo.image_id))
-
-
-def _photos_and_masks(
-    photos: tuple[Path, ...], labelled: Path | None, crop: int, held_out: frozenset[str]
-) -> tuple[list[Pixels], list[Pixels | None]]:
-    images: list[Pixels] = []
-    masks: list[Pixels | None] = []
-    for photo in read_labelled(labelled) if labelled else ():
-        if photo.image_path.stem not in held_out:
-            images.append(photo.image())
-            masks.append(photo.mask() if photo.mask_path else None)
-    for path in sorted(p for folder in photos for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES):
-        with Image.open(path) as image:
-            pixels = np.asarray(image.convert("RGB"))
-        if min(pixels.shape[:2]) >= crop and path.stem not in held_out:
-            images.append(pixels)
-            masks.append(None)
-    if not images:
-        raise UsageError(
-            "no photographs", expected="--photos DIR or --labelled DIR with some", hint="see ptp train --help"
-        )
-    return images, masks
-
-
-def _report(line: Mapping[str, float]) -> None:
-    figures = "  ".join(f"{name} {value:.4g}" for name, value in line.items() if name != "step")
-    click.echo(f"step {int(line['step']):>7}  {figures}")
+@contextmanager
+def _shown(steps: int, output: Path, tensorboard: bool) -> Iterator[Watch]:
+    """Progress of a run; TensorBoard's files go into the run's folder."""
+    board = Board(output / "tensorboard") if tensorboard else None
+    with TrainingProgress(sys.stderr, steps, click.echo, board) as progress:
+        yield progress.watch
 
 
 @contextmanager
@@ -337,7 +327,13 @@ def _typed_errors() -> Iterator[None]:
     """What the model package raises, as errors of the tree that commands turn into sentences."""
     try:
         yield
+    except MissingLibraryError as error:
+        raise MissingExtraError(str(error)) from error
+    except (SplitError, DeviceError) as error:
+        raise UsageError(str(error)) from error
     except ModelError as error:
         raise CheckpointError(str(error)) from error
     except (FileNotFoundError, FloatingPointError) as error:
         raise UsageError(str(error)) from error
+    except torch.OutOfMemoryError as error:
+        raise UsageError("the GPU's memory is full", hint="give a smaller --batch or --crop") from error

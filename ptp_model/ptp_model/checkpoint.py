@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +26,7 @@ from torch import Tensor
 from ptp_model import teachers
 from ptp_model.codec import FeatureCodec
 from ptp_model.errors import CheckpointError, SpecError, WeightsError
+from ptp_model.files import write_beside
 from ptp_model.prompts import TaskPrompts
 from ptp_model.spec import TASK_IDS, ModelSpec
 from ptp_model.teachers.weights import load_strictly
@@ -102,6 +102,9 @@ def save(
 
     Returns:
         The checkpoint's digest.
+
+    Raises:
+        NotSavedError: a file cannot be written, for example on a full disk.
     """
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value for name, value in codec.state_dict().items() if name not in _CODER_BUFFERS}
@@ -117,7 +120,7 @@ def save(
         state = {f"prompts.{key}": value for key, value in task.prompts.state_dict().items()}
         state |= {f"head.{key}": value for key, value in task.teacher.head_state().items()}
         manifest["tasks"][name] = _write(folder, f"task.{name}.safetensors", state)
-    _write_beside(folder / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+    write_beside(folder / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
     return _digest(manifest)
 
 
@@ -182,17 +185,8 @@ def _with_coder_buffers(codec: FeatureCodec, state: dict[str, Tensor]) -> dict[s
 
 def _write(folder: Path, name: str, state: Mapping[str, Tensor]) -> dict[str, str]:
     data = save_safetensors({key: value.detach().contiguous().cpu() for key, value in state.items()})
-    _write_beside(folder / name, data)
+    write_beside(folder / name, data)
     return {"file": name, "sha256": hashlib.sha256(data).hexdigest()}
-
-
-def _write_beside(path: Path, data: bytes) -> None:
-    beside = path.with_name(path.name + ".part")
-    with beside.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
 
 
 def _digest(manifest: Mapping[str, Any]) -> str:

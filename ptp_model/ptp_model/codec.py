@@ -173,19 +173,22 @@ class FeatureCodec(nn.Module):
             highest = torch.full((len(image),), self.spec.rates - 1, device=image.device)
             gain = self.gains(highest if rate is None else rate)
         y, z = self.analysis(image, prompts, gain)
-        z_bits = _per_image(factorised_bits(self.entropy_bottleneck, z + noise(z)))
-        mu_hyper, scale_hyper = self.hyper_synthesis(ste_round(z), prompts)
-        y_int = torch.zeros_like(y)
-        y_bits = y.new_zeros(len(y))
-        for k, step in enumerate(self.context.schedule):
-            index, mean = self.context.step(k, mu_hyper, scale_hyper, y_int)
-            mean = ste_round(bound(mean, -MEAN_LIMIT, MEAN_LIMIT))
-            residual = box(y[:, slice(*step.channels)], step.region) - mean / MEAN_STEPS
-            coded = coded_positions(step.region, residual)
-            bits = gaussian_bits(residual + noise(residual), index)
-            y_bits = y_bits + _per_image(bits * coded)
-            decoded = (ste_round(residual) * MEAN_STEPS + mean) * coded
-            y_int = y_int + _embed(decoded, step, y_int)
+        # Where the transforms compute in bfloat16, the entropy path does not: it runs in whole numbers when deployed.
+        y, z = y.float(), z.float()
+        with torch.autocast(image.device.type, enabled=False):
+            z_bits = _per_image(factorised_bits(self.entropy_bottleneck, z + noise(z)))
+            mu_hyper, scale_hyper = self.hyper_synthesis(ste_round(z), prompts)
+            y_int = torch.zeros_like(y)
+            y_bits = y.new_zeros(len(y))
+            for k, step in enumerate(self.context.schedule):
+                index, mean = self.context.step(k, mu_hyper, scale_hyper, y_int)
+                mean = ste_round(bound(mean, -MEAN_LIMIT, MEAN_LIMIT))
+                residual = box(y[:, slice(*step.channels)], step.region) - mean / MEAN_STEPS
+                coded = coded_positions(step.region, residual)
+                bits = gaussian_bits(residual + noise(residual), index)
+                y_bits = y_bits + _per_image(bits * coded)
+                decoded = (ste_round(residual) * MEAN_STEPS + mean) * coded
+                y_int = y_int + _embed(decoded, step, y_int)
         return TrainingOutput(self.synthesis(y_int, mu_hyper, prompts, gain), y_bits, z_bits)
 
     # Reference of the runtime ----------------------------------------------------------------------------------

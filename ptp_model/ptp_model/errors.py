@@ -3,7 +3,9 @@
     ModelError
     ├── SpecError          a specification that no model can be built from
     ├── CheckpointError    a checkpoint that does not fit, is incomplete or was altered
-    └── WeightsError       a teacher's weights that are missing, altered or of another network
+    ├── WeightsError       a teacher's weights that are missing, altered or of another network
+    ├── MissingLibraryError  an optional library that is not installed
+    └── NotSavedError      a file that cannot be written; what was there before is unharmed
 
 ``ptp_export`` turns them into :class:`ptp_runtime.errors.CheckpointError`; this package knows no other of ours.
 """
@@ -25,3 +27,11 @@ class CheckpointError(ModelError):
 
 class WeightsError(ModelError):
     """A teacher's weights that are missing, altered or of another network."""
+
+
+class MissingLibraryError(ModelError):
+    """An optional library that is not installed; the sentence names the extra."""
+
+
+class NotSavedError(ModelError):
+    """A file that cannot be written (a full disk, no permission); what was there before is unharmed."""

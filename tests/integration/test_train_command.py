@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner, Result
+from PIL import Image
 from safetensors import safe_open
 
 from ptp_export.training_cli import train_command
@@ -20,11 +23,44 @@ def run(*arguments: object) -> Result:
 
 
 @pytest.fixture
-def photos(tmp_path: Path, shipped_photos: dict[str, Path]) -> Path:
+def photos(tmp_path: Path) -> Path:
+    """A picture of ours: the shipped ones are for calibration and parity, and training refuses them."""
     folder = tmp_path / "photos"
     folder.mkdir()
-    (folder / "cat.jpg").write_bytes(shipped_photos["cat.jpg"].read_bytes())
+    noise = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    Image.fromarray(noise).resize((400, 300), Image.Resampling.BICUBIC).save(folder / "mine.png")
     return folder
+
+
+@pytest.mark.parametrize("command", [["stage1"], ["stage2", "--task", "cls"]])
+def test_reserved_photographs_are_refused(command: list[str], tmp_path: Path, shipped_photos: dict[str, Path]) -> None:
+    folder = tmp_path / "given"
+    folder.mkdir()
+    (folder / "holiday.jpg").write_bytes(shipped_photos["cat.jpg"].read_bytes())
+    result = run(*command, "--photos", folder, "--steps", 1, "-o", tmp_path / "run")
+    assert result.exit_code == 2
+    assert "holiday.jpg" in result.output
+    assert "this one is for parity" in " ".join(result.output.split())
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_gpu_that_is_not_there_gets_a_sentence(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    result = run("stage1", "--photos", photos, *QUICK, "--device", "cuda", "-o", tmp_path / "run")
+    assert result.exit_code == 2
+    assert "expected a GPU" in result.output
+
+
+def test_a_full_disk_gets_a_sentence(photos: Path, tmp_path: Path) -> None:
+    """The state's half-written file is a device that is always full."""
+    if not Path("/dev/full").exists():
+        pytest.skip("this machine has no device that is always full")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "state.safetensors.part").symlink_to("/dev/full")
+    result = run("stage1", "--photos", photos, *QUICK, "-o", tmp_path / "run")
+    assert result.exit_code == 7
+    assert "No space left on device" in result.output
+    assert "no state was saved yet" in " ".join(result.output.split())
 
 
 def test_both_stages(photos: Path, tmp_path: Path) -> None:

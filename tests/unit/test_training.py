@@ -17,7 +17,7 @@ from ptp_model.prompts import TaskPrompts
 from ptp_model.spec import preset
 from ptp_model.teachers import build
 from ptp_model.training.crops import PhotoCrops
-from ptp_model.training.loop import LoopConfig, Shard, course, train
+from ptp_model.training.loop import LoopConfig, Shard, Watch, course, train
 from ptp_model.training.stage1 import Stage1Config, spread_rates, train_stage1
 from ptp_model.training.stage2 import MaskedCrops, Stage2Config, train_stage2
 
@@ -125,7 +125,7 @@ def test_stage1_lowers_the_loss(rates: int, photo_folder: Path, tmp_path: Path) 
     loop = LoopConfig(32, 1e-3, warmup_steps=2, log_every=4, save_every=100)
     config = Stage1Config(lam=0.01, alpha=1.0, beta=1.0, batch=2)
     crops = PhotoCrops([photo_folder], 64, seed=0)
-    train_stage1(codec, teacher, crops, config, loop, tmp_path / "run", lambda line: lines.append(dict(line)))
+    train_stage1(codec, teacher, crops, config, loop, tmp_path / "run", Watch(lambda line: lines.append(dict(line))))
     assert lines[-1]["loss"] < 0.8 * lines[0]["loss"]
     assert codec.feature_std.std() > 0, "the feature's statistics were measured"
     for name, value in teacher.state_dict().items():
@@ -146,11 +146,18 @@ def test_stage2_trains_prompts_and_nothing_else(task: str, shipped_photos: dict[
     photo = np.asarray(Image.open(shipped_photos["cat.jpg"]).convert("RGB"))
     mask = np.zeros(photo.shape[:2], np.uint8)
     mask[:, 100:300] = 8
-    batches = MaskedCrops([photo], [mask], side=64, seed=0)
+    batches = MaskedCrops([photo], [lambda: mask], side=64, seed=0)
     loop = LoopConfig(3, 1e-3, warmup_steps=1, log_every=1, save_every=100)
     lines: list[dict[str, float]] = []
     train_stage2(
-        codec, prompts, teacher, batches, Stage2Config(batch=1), loop, tmp_path, lambda line: lines.append(dict(line))
+        codec,
+        prompts,
+        teacher,
+        batches,
+        Stage2Config(batch=1),
+        loop,
+        tmp_path,
+        Watch(lambda line: lines.append(dict(line))),
     )
     now = {f"{kind}.{n}": v for kind, m in (("codec", codec), ("teacher", teacher)) for n, v in m.state_dict().items()}
     assert [name for name, value in frozen.items() if not torch.equal(value, now[name])] == []

@@ -15,7 +15,7 @@ from ptp_model.prompts import TaskPrompts
 from ptp_model.spec import preset
 from ptp_model.teachers import build
 from ptp_model.training.data import Pixels
-from ptp_model.training.loop import LoopConfig
+from ptp_model.training.loop import LoopConfig, Watch
 from ptp_model.training.resized_crops import ResizedCrops
 from ptp_model.training.stage2 import Batch, Stage2Config, padded, train_stage2
 
@@ -70,7 +70,7 @@ def test_prompts_learn_and_nothing_else_does(rates: int, photo: Pixels, tmp_path
     loop = LoopConfig(3, 1e-3, warmup_steps=1, log_every=1, save_every=100)
     batches = ResizedCrops([photo], 96, seed=0)
     config = Stage2Config(batch=2)
-    train_stage2(codec, prompts, teacher, batches, config, loop, tmp_path, lambda line: lines.append(dict(line)))
+    train_stage2(codec, prompts, teacher, batches, config, loop, tmp_path, Watch(lambda line: lines.append(dict(line))))
     after = [value for module in (codec, teacher) for value in module.state_dict().values()]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     for part in ("p_ga", "p_ha", "p_hmu", "p_hsigma", "p_gs"):

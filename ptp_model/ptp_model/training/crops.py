@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +12,14 @@ from PIL import Image
 from torch import Tensor
 
 from ptp_model.training.data import Pixels
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+from ptp_model.training.photo_store import PhotoStore, photo_files, read_photo, size_of
 
 
 class PhotoCrops:
     """Endless batches of crops, reproducible from (seed, step) alone, so that a resumed run sees what it would have.
 
     Args:
-        folders: folders of photographs, searched recursively in sorted order.
+        places: photographs, and folders of them, which are searched recursively; all together in sorted order.
         crop: side in pixels.
         seed: of the crops' random numbers.
         exclude: file stems that must never be trained on.
@@ -30,32 +31,27 @@ class PhotoCrops:
 
     def __init__(
         self,
-        folders: list[Path],
+        places: Sequence[Path],
         crop: int,
         seed: int,
         exclude: frozenset[str] = frozenset(),
         smallest_scale: float = 0.5,
     ) -> None:
         self.crop, self.seed, self.smallest_scale = crop, seed, smallest_scale
-        self.photos: list[Pixels] = []
-        self.names: list[str] = []
-        for path in sorted(p for folder in folders for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES):
-            if path.stem in exclude:
-                continue
-            with Image.open(path) as image:
-                pixels = np.asarray(image.convert("RGB"))
-            if min(pixels.shape[:2]) >= 0.75 * crop:
-                self.photos.append(pixels)
-                self.names.append(path.name)
-        if not self.photos:
+        files = sorted([*photo_files(p for p in places if p.is_dir()), *(p for p in places if not p.is_dir())])
+        large = [path for path in files if path.stem not in exclude and min(size_of(path)) >= 0.75 * crop]
+        if not large:
             raise FileNotFoundError(
-                f"no photograph with both sides of at least {0.75 * crop:.0f} pixels under {[str(f) for f in folders]}"
+                f"no photograph with both sides of at least {0.75 * crop:.0f} pixels "
+                f"under {[str(place) for place in places[:5]]}"
             )
+        self.names = [path.name for path in large]
+        self.photos = PhotoStore([partial(read_photo, path) for path in large])
 
     def batch(self, step: int, size: int) -> Tensor:
         """[size, 3, crop, crop], RGB in 0..1: random photo, scale (where it fits), position and mirror."""
         rng = np.random.default_rng((self.seed, step))
-        crops = [self._crop(self.photos[rng.integers(len(self.photos))], rng) for _ in range(size)]
+        crops = [self._crop(self.photos[int(rng.integers(len(self.photos)))], rng) for _ in range(size)]
         return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 255
 
     def _crop(self, photo: Pixels, rng: np.random.Generator) -> Pixels:

@@ -1,7 +1,10 @@
-"""Labelled photographs: COCO boxes and PASCAL VOC masks, read from a folder, and the one rule that splits them.
+"""Labelled photographs: boxes and masks read from a folder in one of two layouts, and what is held out of training.
 
-A folder holds ``images/*.jpg``, ``instances.json`` (COCO's format) and, for some photographs, ``masks/<same
-stem>.png`` (one channel, the VOC class of every pixel, 255 = ignore).
+**Small.** ``images/``, ``instances.json`` (COCO's format) and, for some photographs, ``masks/<same stem>.png`` (one
+channel, the VOC class of every pixel, 255 = ignore). A rule on the id says what is held out.
+
+**COCO 2017**, as it is downloaded. ``train2017/``, ``val2017/``, ``annotations/instances_train2017.json`` and
+``…_val2017.json``. ``val2017`` is held out; masks are drawn from the annotations when they are asked for.
 """
 
 from __future__ import annotations
@@ -9,13 +12,17 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from ptp_model.errors import ModelError
+from ptp_model.training.annotations import LabelError as LabelError
+from ptp_model.training.annotations import PhotoAnnotations, read_instances
+
+if TYPE_CHECKING:
+    from ptp_model.training.coco_masks import Region
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -24,9 +31,8 @@ HOLD_OUT_REMAINDER = 1
 
 IGNORE = 255
 
-
-class LabelError(ModelError):
-    """A folder of labelled photographs that cannot be read, or whose labels contradict its photographs."""
+#: Folder → whether it is held out, of COCO 2017.
+COCO_2017 = {"train2017": False, "val2017": True}
 
 
 def is_held_out(image_id: int) -> bool:
@@ -45,9 +51,12 @@ class LabelledPhoto:
     Attributes:
         image_id: COCO id.
         image_path: the photograph.
-        mask_path: its mask, or None when there is none.
+        mask_path: its mask, or None when there is no file of it.
         boxes: float32 [n, 4], (x1, y1, x2, y2) in pixels, crowds left out.
         labels: int64 [n], COCO category ids.
+        size: height and width, pixels.
+        held_out: whether it is for evaluation only.
+        regions: what a mask is drawn from; None when it has none or is read from a file.
     """
 
     image_id: int
@@ -55,14 +64,21 @@ class LabelledPhoto:
     mask_path: Path | None
     boxes: npt.NDArray[np.float32]
     labels: npt.NDArray[np.int64]
+    size: tuple[int, int]
+    held_out: bool
+    regions: tuple[Region, ...] | None = None
 
     @property
-    def held_out(self) -> bool:
-        return is_held_out(self.image_id)
+    def has_mask(self) -> bool:
+        return self.mask_path is not None or self.regions is not None
 
     def image(self) -> Pixels:
-        """RGB uint8 [H, W, 3]."""
-        return _read(self.image_path, "RGB")
+        """RGB uint8 [H, W, 3].
+
+        Raises:
+            LabelError: it cannot be read, or has another size than its labels say.
+        """
+        return self._of_size(_read(self.image_path, "RGB"), self.image_path, "photograph")
 
     def mask(self) -> Pixels:
         """VOC classes uint8 [H, W], 255 = ignore.
@@ -70,55 +86,105 @@ class LabelledPhoto:
         Raises:
             LabelError: the photograph has no mask, or one of another size.
         """
+        if self.regions is not None:
+            from ptp_model.training.coco_masks import draw
+
+            return draw(self.regions, *self.size)
         if self.mask_path is None:
             raise LabelError(f"photograph {self.image_id}: expected a mask, got none; choose photographs with a mask")
-        return _read(self.mask_path, "")
+        return self._of_size(_read(self.mask_path, ""), self.mask_path, "mask")
+
+    def _of_size(self, pixels: Pixels, path: Path, kind: str) -> Pixels:
+        if pixels.shape[:2] != self.size:
+            height, width = self.size
+            raise LabelError(
+                f"{path.name}: expected a {kind} of {width} × {height} pixels, "
+                f"got {pixels.shape[1]} × {pixels.shape[0]}; it does not belong to these labels"
+            )
+        return pixels
 
 
-def read_labelled(folder: Path) -> tuple[LabelledPhoto, ...]:
-    """All photographs of the folder by increasing id.
+def read_labelled(folder: Path, masks: bool = True) -> tuple[LabelledPhoto, ...]:
+    """All photographs of the folder by increasing id, whichever layout it has.
+
+    Args:
+        masks: whether masks will be asked for; without, COCO 2017 needs no pycocotools.
 
     Raises:
-        LabelError: ``instances.json`` is missing or malformed, or names a photograph that is not there.
+        LabelError: annotations are missing or malformed, contradict their photographs, or name some that are not there.
+        MissingLibraryError: COCO 2017 with masks, and pycocotools is not installed.
     """
+    if (folder / "annotations").is_dir():
+        return _read_coco_2017(folder, masks)
     path = folder / "instances.json"
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        rows = sorted(document["images"], key=lambda row: int(row["id"]))
-        boxes_of: dict[int, list[tuple[list[float], int]]] = {int(row["id"]): [] for row in rows}
-        for note in document["annotations"]:
-            if not note.get("iscrowd", 0):
-                boxes_of[int(note["image_id"])].append(_corners(note))
-    except OSError as error:
-        raise LabelError(
-            f"{path.name}: cannot read it in {folder.name}: {error.strerror}; give a folder in COCO's layout"
-        ) from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise LabelError(
-            f"{path.name}: expected COCO's images and annotations, got {type(error).__name__} at {error}"
-        ) from error
+    found = read_instances(path)
+    _require_photos(found, folder / "images", path)
+    in_masks = _names(folder / "masks")
     photos = []
-    for row in rows:
-        image_path = folder / "images" / str(row["file_name"])
-        if not image_path.is_file():
-            raise LabelError(f"{path.name}: names {image_path.name}, which is not in images/; complete the folder")
-        mask_path = folder / "masks" / (image_path.stem + ".png")
-        found = boxes_of[int(row["id"])]
-        photos.append(
-            LabelledPhoto(
-                image_id=int(row["id"]),
-                image_path=image_path,
-                mask_path=mask_path if mask_path.is_file() else None,
-                boxes=np.array([box for box, _ in found], dtype=np.float32).reshape(-1, 4),
-                labels=np.array([label for _, label in found], dtype=np.int64),
-            )
-        )
+    for photo in found:
+        mask = Path(photo.file_name).stem + ".png"
+        mask_path = folder / "masks" / mask if mask in in_masks else None
+        photos.append(_photo(photo, folder / "images", mask_path, is_held_out(photo.image_id)))
     return tuple(photos)
 
 
-def _corners(note: dict[str, Any]) -> tuple[list[float], int]:
-    x, y, width, height = (float(value) for value in note["bbox"])
-    return [x, y, x + width, y + height], int(note["category_id"])
+def _read_coco_2017(folder: Path, masks: bool) -> tuple[LabelledPhoto, ...]:
+    # Some photographs of train2017 are in coco-mini too, whose held-out part stays what results are measured on.
+    from ptp_model.training import split
+
+    reserved = split.load().named("coco-mini", "evaluation")
+    photos: list[LabelledPhoto] = []
+    for name, held_out in COCO_2017.items():
+        path = folder / "annotations" / f"instances_{name}.json"
+        if not (folder / name).is_dir():
+            continue
+        found = read_instances(path)
+        _require_photos(found, folder / name, path)
+        for photo in found:
+            kept_back = held_out or Path(photo.file_name).stem in reserved
+            regions = None
+            if masks:
+                from ptp_model.training.coco_masks import regions_of
+
+                regions = regions_of(photo)
+            photos.append(_photo(photo, folder / name, None, kept_back, regions))
+    if not photos:
+        raise LabelError(f"{folder.name}: expected {' or '.join(COCO_2017)} beside annotations/, got neither")
+    return tuple(sorted(photos, key=lambda photo: photo.image_id))
+
+
+def _photo(
+    found: PhotoAnnotations,
+    folder: Path,
+    mask_path: Path | None,
+    held_out: bool,
+    regions: tuple[Region, ...] | None = None,
+) -> LabelledPhoto:
+    return LabelledPhoto(
+        image_id=found.image_id,
+        image_path=folder / found.file_name,
+        mask_path=mask_path,
+        boxes=np.array([box for box, _ in found.boxes], dtype=np.float32).reshape(-1, 4),
+        labels=np.array([label for _, label in found.boxes], dtype=np.int64),
+        size=(found.height, found.width),
+        held_out=held_out,
+        regions=regions,
+    )
+
+
+def _names(folder: Path) -> set[str]:
+    """Names in a folder, in one pass: asking for 118 000 files one by one takes minutes on a network disk."""
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+
+
+def _require_photos(found: tuple[PhotoAnnotations, ...], folder: Path, listing: Path) -> None:
+    there = _names(folder)
+    missing = [photo.file_name for photo in found if photo.file_name not in there]
+    if missing:
+        raise LabelError(
+            f"{listing.name}: {len(missing)} of {len(found)} photographs are missing; the first is {missing[0]}, "
+            f"which is not in {folder.name}/; complete the folder"
+        )
 
 
 def _read(path: Path, mode: str) -> Pixels:

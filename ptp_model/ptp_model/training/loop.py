@@ -1,14 +1,13 @@
 """The training loop both stages share: Muon and Adam, warm-up and cosine decay, averaged weights, resume, metrics.
 
-A run lives in a folder: ``state.safetensors`` + ``state.json`` (everything to resume, written beside and renamed),
-``metrics.jsonl`` (one line every ``log_every`` steps).
+A run lives in a folder: ``state.safetensors`` (everything to resume, written beside and renamed), ``metrics.jsonl``
+(one line every ``log_every`` steps).
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,11 +16,15 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
-from ptp_model.errors import CheckpointError
+from ptp_model.errors import CheckpointError, NotSavedError
+from ptp_model.files import write_beside
 from ptp_model.training.muon import Muon, layer_weights
+
+#: Everything to resume a run, in its folder.
+STATE = "state.safetensors"
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class LoopConfig:
         seed: of the noise (crops have their own).
         shards: equal parts of a batch that are computed side by side, each by threads of its own. On a CPU this keeps
             the cores busy where a single small convolution cannot: on two cores it saves a sixth of the time.
+        precision: of the transforms and the teacher; ``float32`` or ``bfloat16``.
     """
 
     steps: int
@@ -50,6 +54,23 @@ class LoopConfig:
     shards: int = 1
     log_every: int = 50
     save_every: int = 200
+    precision: str = "float32"
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What a run tells while it goes on.
+
+    Attributes:
+        report: called with the figures of the last ``log_every`` steps.
+        tick: called after every step with the number of steps that are done, and once at the start.
+    """
+
+    report: Callable[[Mapping[str, float]], None] = lambda _: None
+    tick: Callable[[int], None] = lambda _: None
+
+
+SILENT = Watch()
 
 
 @dataclass(frozen=True)
@@ -128,7 +149,7 @@ def train(
     step_function: StepFunction,
     config: LoopConfig,
     folder: Path,
-    report: Callable[[Mapping[str, float]], None] = lambda _: None,
+    watch: Watch = SILENT,
 ) -> None:
     """Train the parameters of ``module`` that require a gradient; on return it holds the averaged weights.
 
@@ -136,7 +157,8 @@ def train(
 
     Raises:
         CheckpointError: the folder holds a run with another configuration or other parameters.
-        FloatingPointError: the loss is not finite.
+        FloatingPointError: the loss or its gradient is not finite; the last good state stays.
+        NotSavedError: the disk is full; the last good state stays.
     """
     folder.mkdir(parents=True, exist_ok=True)
     parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
@@ -145,18 +167,18 @@ def train(
     optimiser = _Optimiser(module, parameters, config)
     average = {name: p.detach().clone() for name, p in parameters.items()}
     start = _resume(folder, config, parameters, average, optimiser)
-    clock, seen = time.perf_counter(), start
+    saved, clock, seen = start, time.perf_counter(), start
+    watch.tick(start)
     totals: dict[str, float] = {}
     gradients = _Gradients(step_function, list(parameters.values()), config)
     for step in range(start, config.steps):
         loss, figures = gradients.of_step(step)
-        if not math.isfinite(loss):
-            kept = step - step % config.save_every
+        norm = nn.utils.clip_grad_norm_(parameters.values(), config.clip)
+        if not (math.isfinite(loss) and math.isfinite(norm)):
             raise FloatingPointError(
-                f"the loss is {loss} at step {step}; the last good state is that of step {kept} in {folder}; "
-                "lower the learning rate"
+                f"the loss is {loss} and its gradient's norm {float(norm)} at step {step}; "
+                f"{_last_good(folder, saved)}; lower the learning rate and choose another folder"
             )
-        nn.utils.clip_grad_norm_(parameters.values(), config.clip)
         optimiser.step(step)
         decay = min(config.ema, (step + 1) / (step + 10))
         with torch.no_grad():
@@ -169,12 +191,18 @@ def train(
             seconds = (time.perf_counter() - clock) / (done - seen)
             line = {"step": done, "seconds_per_step": seconds, "eta_minutes": seconds * (config.steps - done) / 60}
             line |= {name: value / (done - seen) for name, value in totals.items()}
-            with (folder / "metrics.jsonl").open("a") as file:
-                file.write(json.dumps(line) + "\n")
-            report(line)
+            _log(folder, line, saved)
+            watch.report(line)
             clock, seen, totals = time.perf_counter(), done, {}
         if done % config.save_every == 0 or done == config.steps:
-            _save(folder, config, done, parameters, average, optimiser)
+            try:
+                _save(folder, config, done, parameters, average, optimiser)
+            except NotSavedError as error:
+                raise NotSavedError(
+                    f"{error}; {_last_good(folder, saved)}; give the same command again then"
+                ) from error
+            saved = done
+        watch.tick(done)
     with torch.no_grad():
         for name, p in parameters.items():
             p.copy_(average[name])
@@ -227,11 +255,24 @@ def _save(
         tensors[f"average/{name}"] = average[name].contiguous().clone()
         for key, value in optimiser.state(p).items():
             tensors[f"{key}/{name}"] = value.contiguous().clone()
-    beside = folder / "state.safetensors.part"
-    save_file(tensors, beside, metadata={"state": json.dumps({"step": step, "config": asdict(config)})})
-    with beside.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(beside, folder / "state.safetensors")
+    metadata = {"state": json.dumps({"step": step, "config": asdict(config)})}
+    write_beside(folder / STATE, save(tensors, metadata))
+
+
+def _log(folder: Path, line: Mapping[str, float], saved: int) -> None:
+    path = folder / "metrics.jsonl"
+    try:
+        with path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+    except OSError as error:
+        raise NotSavedError(
+            f"{path}: expected to add a line, got: {error.strerror}; {_last_good(folder, saved)}; make room there and "
+            "give the same command again"
+        ) from error
+
+
+def _last_good(folder: Path, saved: int) -> str:
+    return f"the last good state is that of step {saved} in {folder / STATE}" if saved else "no state was saved yet"
 
 
 def _resume(
@@ -241,14 +282,16 @@ def _resume(
     average: dict[str, Tensor],
     optimiser: _Optimiser,
 ) -> int:
-    path = folder / "state.safetensors"
+    path = folder / STATE
     if not path.exists():
         return 0
     with safe_open(path, framework="pt") as file:
         state = json.loads(file.metadata()["state"])
-        if state["config"] != asdict(config):
+        # A setting that is younger than the run had its default then.
+        theirs = asdict(LoopConfig(config.steps)) | state["config"]
+        if theirs != asdict(config):
             raise CheckpointError(
-                f"{path} is a run with {state['config']}; expected {asdict(config)}; continue it with its own settings "
+                f"{path} is a run with {theirs}; expected {asdict(config)}; continue it with its own settings "
                 "or choose another folder"
             )
         kept: dict[str, dict[str, Tensor]] = {}
@@ -263,5 +306,5 @@ def _resume(
                 state = kept[name]
                 p.copy_(state.pop("weights"))
                 average[name].copy_(state.pop("average"))
-                optimiser.restore(p, state)
+                optimiser.restore(p, {key: value.to(p.device) for key, value in state.items()})
     return step

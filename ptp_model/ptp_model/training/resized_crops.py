@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from PIL import Image
@@ -21,7 +23,7 @@ class ResizedCrops:
             of it; smaller crops make more of few photographs.
     """
 
-    def __init__(self, photos: list[Pixels], side: int, seed: int, smallest: float = 0.25) -> None:
+    def __init__(self, photos: Sequence[Pixels], side: int, seed: int, smallest: float = 0.25) -> None:
         self.photos, self.side, self.seed, self.smallest = photos, side, seed, smallest
 
     def __call__(self, step: int, size: int) -> Batch:

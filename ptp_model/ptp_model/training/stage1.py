@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,8 +12,10 @@ from torch import Tensor
 from ptp_model.codec import FeatureCodec
 from ptp_model.teachers import Teacher
 from ptp_model.training import losses
+from ptp_model.training.compute import ON_CPU, Compute
 from ptp_model.training.crops import PhotoCrops
-from ptp_model.training.loop import LoopConfig, Shard, train
+from ptp_model.training.loop import SILENT, LoopConfig, Shard, Watch, train
+from ptp_model.training.prefetch import Prefetch
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class Stage1Config:
 @torch.no_grad()
 def measure_feature(codec: FeatureCodec, teacher: Teacher, crops: PhotoCrops, batches: int = 16) -> None:
     """Set the codec's feature statistics from the teacher's features on crops."""
-    features = torch.cat([teacher.stem(crops.batch(-1 - i & 0xFFFFFF, 4)) for i in range(batches)])
+    device = codec.feature_mean.device
+    features = torch.cat([teacher.stem(crops.batch(-1 - i & 0xFFFFFF, 4).to(device)) for i in range(batches)])
     codec.feature_mean.copy_(features.mean((0, 2, 3), keepdim=True))
     codec.feature_std.copy_(features.std((0, 2, 3), keepdim=True).clamp_min(1e-3))
 
@@ -58,42 +61,50 @@ def train_stage1(
     config: Stage1Config,
     loop: LoopConfig,
     folder: Path,
-    report: Callable[[Mapping[str, float]], None] = lambda _: None,
+    watch: Watch = SILENT,
+    compute: Compute = ON_CPU,
 ) -> None:
     """Train all of the codec, from where its weights stand.
 
     Args:
         teacher: any task's; its stem gives h, and its backbone the deeper features, which all tasks share. Frozen.
+        compute: device (codec and teacher are moved there), precision and workers.
     """
-    teacher.eval().requires_grad_(False)
+    teacher.to(compute.device).eval().requires_grad_(False)
+    codec.to(compute.device)
     measure_feature(codec, teacher, crops)
     codec.train().requires_grad_(True)
     # compressai's auxiliary quantiles serve its own coder; our tables come from the prior itself.
     codec.entropy_bottleneck.quantiles.requires_grad_(False)
 
     rates = codec.spec.rates
-    weights = losses.rate_weights(rates, config.span)
+    weights = losses.rate_weights(rates, config.span).to(compute.device)
 
     def step(shard: Shard) -> tuple[Tensor, Mapping[str, Tensor]]:
         size = shard.share(config.batch)
-        image = crops.batch(shard.number, size)
-        rate = spread_rates(shard.number, size, rates)
-        with torch.no_grad():
-            h = teacher.stem(image)
-        out = codec(image, None, rate, shard.generator)
+        image = batches(shard.number, size).to(compute.device, non_blocking=True)
+        rate = spread_rates(shard.number, size, rates).to(compute.device)
+        with compute.networks():
+            with torch.no_grad():
+                h = teacher.stem(image).float()
+            out = codec(image, None, rate, shard.generator)
         bpp = losses.rate_bpp(out.y_bits, out.z_bits, image[0, 0].numel())
         seen = slice(0, -(-config.image_crops // shard.count))
         image_error = torch.zeros_like(bpp)
         if config.lam and config.image_crops:
-            some = losses.image_mse_255(image[seen], codec.extractor(out.feature[seen]))
+            with compute.networks():
+                extracted = codec.extractor(out.feature[seen])
+            some = losses.image_mse_255(image[seen], extracted.float())
             # As if every crop counted: the expected gradient is that of the whole batch.
             image_error[seen] = some * (size / len(some))
-        feature_error = losses.feature_mse(h, out.feature, codec.feature_std)
+        feature_error = losses.feature_mse(h, out.feature.float(), codec.feature_std)
         deep_error: Tensor | float = 0.0
         if config.beta:
-            with torch.no_grad():
-                theirs = teacher.deeper(h)
-            deep_error = losses.deep_feature_mse(theirs, teacher.deeper(out.feature))
+            with compute.networks():
+                with torch.no_grad():
+                    theirs = teacher.deeper(h)
+                ours = teacher.deeper(out.feature)
+            deep_error = losses.deep_feature_mse([f.float() for f in theirs], [f.float() for f in ours])
         distortion = losses.stage1_distortion(
             image_error, feature_error, deep_error, config.lam, config.alpha, config.beta
         )
@@ -102,5 +113,6 @@ def train_stage1(
             figures["deep_mse"] = deep_error.mean()
         return losses.rate_distortion(bpp, distortion, weights[rate]), figures
 
-    train(codec, step, loop, folder, report)
+    with Prefetch(crops.batch, compute.workers) as batches:
+        train(codec, step, replace(loop, precision=compute.precision), folder, watch)
     codec.eval()

@@ -6,8 +6,8 @@ used where a photograph has them; the other terms need none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +19,15 @@ from ptp_model.codec import FeatureCodec
 from ptp_model.errors import ModelError
 from ptp_model.prompts import TaskPrompts
 from ptp_model.teachers import Teacher, upsample_logits
+from ptp_model.teachers.boxes import anchors
 from ptp_model.teachers.spec import DetectionOutput
 from ptp_model.training import losses
+from ptp_model.training.compute import ON_CPU, Compute, in_float32
 from ptp_model.training.data import Pixels
 from ptp_model.training.heads.augment import CropConfig, random_crop
-from ptp_model.training.loop import LoopConfig, Shard, train
+from ptp_model.training.loop import SILENT, LoopConfig, Shard, Watch, train
+from ptp_model.training.matching import BoxLabels, targets_of
+from ptp_model.training.prefetch import Prefetch
 from ptp_model.training.stage1 import spread_rates
 
 #: The codec takes sides that are multiples of this, pixels.
@@ -54,12 +58,20 @@ class Batch:
     Attributes:
         image: [B, 3, S, S], RGB in 0..1; S is a multiple of 4.
         mask: int64 [B, S, S] of classes, 255 = unlabelled. Segmentation only.
+        boxes: of each photograph, None for one that nobody annotated; empty when none is. Detection only.
     """
 
     image: Tensor
     mask: Tensor | None = None
+    boxes: tuple[BoxLabels | None, ...] = ()
+
+    def to(self, device: str) -> Batch:
+        """The same on another device; boxes stay, they are matched where they are."""
+        mask = None if self.mask is None else self.mask.to(device, non_blocking=True)
+        return replace(self, image=self.image.to(device, non_blocking=True), mask=mask)
 
 
+MaskReader = Callable[[], Pixels]
 #: (step, batch size) → batch; must depend on these alone, so that a resumed run sees what it would have.
 BatchSource = Callable[[int, int], Batch]
 TaskLoss = Callable[[Tensor, Tensor, Tensor, Tensor, Batch], tuple[Tensor, Mapping[str, Tensor]]]
@@ -80,31 +92,37 @@ def train_stage2(
     config: Stage2Config,
     loop: LoopConfig,
     folder: Path,
-    report: Callable[[Mapping[str, float]], None] = lambda _: None,
+    watch: Watch = SILENT,
+    compute: Compute = ON_CPU,
 ) -> None:
     """Train ``prompts`` in place for ``teacher``'s task.
+
+    Args:
+        batches: photographs and their labels.
+        compute: device (all three networks are moved there), precision and workers.
 
     Raises:
         ModelError: the teacher's outputs are not its task's, or a segmentation batch has no mask.
     """
-    freeze_all_but(prompts, codec, teacher)
-    weights = losses.rate_weights(codec.spec.rates, config.span)
+    freeze_all_but(prompts.to(compute.device), codec.to(compute.device), teacher.to(compute.device))
+    weights = losses.rate_weights(codec.spec.rates, config.span).to(compute.device)
 
     def step(shard: Shard) -> tuple[Tensor, Mapping[str, Tensor]]:
         size = shard.share(config.batch)
-        batch = batches(shard.number, size)
-        rate = spread_rates(shard.number, size, codec.spec.rates)
-        with torch.no_grad():
-            h = teacher.stem(batch.image)
-            theirs = teacher.tail(h)
-        out = codec(padded(batch.image), prompts, rate, shard.generator)
-        h_hat = out.feature[:, :, : h.shape[2], : h.shape[3]]
-        ours = teacher.tail(h_hat)
+        batch = ahead(shard.number, size).to(compute.device)
+        rate = spread_rates(shard.number, size, codec.spec.rates).to(compute.device)
+        with compute.networks():
+            with torch.no_grad():
+                h = teacher.stem(batch.image).float()
+                theirs = in_float32(teacher.tail(h))
+            out = codec(padded(batch.image), prompts, rate, shard.generator)
+            h_hat = out.feature[:, :, : h.shape[2], : h.shape[3]].float()
+            ours = in_float32(teacher.tail(h_hat))
         bpp = losses.rate_bpp(out.y_bits, out.z_bits, batch.image[0, 0].numel())
         feature = losses.feature_mse(h, h_hat, codec.feature_std)
         lam = config.lam / weights[rate]
         if isinstance(theirs, tuple) and isinstance(ours, tuple):
-            loss, terms = _detection(theirs, ours, bpp, feature, lam, teacher, config)
+            loss, terms = _detection(theirs, ours, bpp, feature, lam, teacher, batch, config)
         elif isinstance(theirs, Tensor) and isinstance(ours, Tensor) and teacher.spec.task == "cls":
             loss, terms = _classification(theirs, ours, bpp, feature, lam, config)
         elif isinstance(theirs, Tensor) and isinstance(ours, Tensor):
@@ -115,7 +133,8 @@ def train_stage2(
         loss = (loss * weights[rate].sqrt()).mean()
         return loss, {name: term.mean() for name, term in {"bpp": bpp, "feature_mse": feature, **terms}.items()}
 
-    train(prompts, step, loop, folder, report)
+    with Prefetch(batches, compute.workers) as ahead:
+        train(prompts, step, replace(loop, precision=compute.precision), folder, watch)
     prompts.eval()
 
 
@@ -155,25 +174,39 @@ def _detection(
     feature: Tensor,
     lam: Tensor,
     teacher: Teacher,
+    batch: Batch,
     config: Stage2Config,
 ) -> tuple[Tensor, Mapping[str, Tensor]]:
-    """Equation (2) with the teacher's own detections as labels: anchors it is sure of, their class and their deltas.
+    """Equation (2).
 
-    The teacher's answer stands in for annotated boxes, so that photographs without any can be used; with IoU between an
-    anchor and the teacher's box for it in place of the annotated box.
+    Anchors that overlap an annotated box by more than 0.5 take its class and RetinaNet's deltas to it as their labels.
+    On a photograph that nobody annotated, the teacher's own answer stands in: anchors it is sure of, their class and
+    their deltas.
     """
-    if not isinstance(teacher.spec.output, DetectionOutput):
+    output = teacher.spec.output
+    if not isinstance(output, DetectionOutput):
         raise ModelError(f"teacher {teacher.spec.name}: expected a detector")
     scores, labels = theirs[0].sigmoid().max(2)
-    positives = scores > SURE
+    positives, deltas = scores > SURE, theirs[1]
+    if any(found is not None for found in batch.boxes):
+        reference = torch.cat(anchors(output, batch.image.shape[2], batch.image.shape[3]))
+        # The labels of the teacher's answer are overwritten where somebody annotated.
+        positives, labels, deltas = positives.clone(), labels.clone(), deltas.clone()
+        for i, found in enumerate(batch.boxes):
+            if found is not None:
+                wanted = targets_of(found, reference, theirs[0].shape[2])
+                positives[i], labels[i], deltas[i] = (
+                    part.to(labels.device) for part in (wanted.positives, wanted.labels, wanted.deltas)
+                )
     kl = losses.kl_detection(theirs[0], ours[0], positives)
     cross_entropy = losses.box_cross_entropy(ours[0], labels, positives)
-    regression = losses.box_regression(ours[1], theirs[1], positives)
+    regression = losses.box_regression(ours[1], deltas, positives)
     loss = losses.detection_loss(bpp, feature, config.kl_weight * kl, cross_entropy, regression, lam)
-    return loss, {"kl": kl, "cross_entropy": cross_entropy, "box_regression": regression}
+    matched = positives.sum(1).float()
+    return loss, {"kl": kl, "cross_entropy": cross_entropy, "box_regression": regression, "matched_anchors": matched}
 
 
-#: An anchor counts as matched when the teacher gives some class at least this score.
+#: Without annotations an anchor counts as matched when the teacher gives some class at least this score.
 SURE = 0.3
 
 
@@ -182,7 +215,7 @@ class MaskedCrops:
 
     Args:
         photos: RGB uint8 [H, W, 3] each.
-        masks: uint8 [H, W] each, 255 = unlabelled; None for a photograph without a mask.
+        masks: what gives each mask, uint8 [H, W], 255 = unlabelled; None for a photograph without one.
         side: of the square crops, pixels.
         labelled_share: part of the crops drawn from photographs that have a mask.
         seed: of the crops.
@@ -190,8 +223,8 @@ class MaskedCrops:
 
     def __init__(
         self,
-        photos: list[Pixels],
-        masks: list[Pixels | None],
+        photos: Sequence[Pixels],
+        masks: Sequence[MaskReader | None],
         side: int,
         seed: int,
         labelled_share: float = 0.7,
@@ -208,8 +241,8 @@ class MaskedCrops:
             labelled = self.labelled and rng.random() < self.labelled_share
             i = int(rng.choice(self.labelled)) if labelled else int(rng.integers(len(self.photos)))
             photo, mask = self.photos[i], self.masks[i]
-            unlabelled = np.full(photo.shape[:2], losses.IGNORE, np.uint8)
-            image, labels = random_crop(photo, unlabelled if mask is None else mask, config, rng)
+            known = np.full(photo.shape[:2], losses.IGNORE, np.uint8) if mask is None else mask()
+            image, labels = random_crop(photo, known, config, rng)
             images.append(np.ascontiguousarray(image))
             masks.append(np.ascontiguousarray(labels))
         return Batch(

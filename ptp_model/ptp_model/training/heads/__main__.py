@@ -14,6 +14,7 @@ from safetensors.torch import save
 
 from ptp_model.errors import ModelError
 from ptp_model.teachers.lite0_teachers import Lite0Detector, Lite0Segmenter, build
+from ptp_model.training import split
 from ptp_model.training.data import LabelledPhoto, read_cutouts, read_labelled
 from ptp_model.training.heads import detection, segmentation
 
@@ -54,8 +55,9 @@ def main(
         torch.manual_seed(seed)  # the head's first weights
         teacher = build(task, None)
         log = _Log(output.with_suffix(".jsonl"))
-        photos = read_labelled(folder)
+        photos = read_labelled(folder, masks=task == "seg")
         seen, held_out = ([photo for photo in photos if photo.held_out is side] for side in (False, True))
+        split.refuse_reserved(photo.image_path for photo in seen)
         figures: dict[str, object] = {}
         if isinstance(teacher, Lite0Segmenter):
             figures = _segmentation(teacher, seen, held_out, cutouts, chosen, log)
@@ -80,7 +82,7 @@ def _segmentation(
     pool = segmentation.make_pool(teacher, seen, objects, config, log)
     segmentation.train_head(teacher, pool, config, log)
     teacher.load_head_state(teacher.head_state())  # figures are those of the rounded head that is written
-    result = segmentation.evaluate(teacher, [photo for photo in held_out if photo.mask_path is not None])
+    result = segmentation.evaluate(teacher, [photo for photo in held_out if photo.has_mask])
     classes = zip(teacher.spec.classes, result.class_iou, strict=True)
     return {
         "mean_iou": result.mean_iou,

@@ -19,6 +19,7 @@ from ptp_model.training.data import LabelledPhoto, Pixels
 from ptp_model.training.heads.augment import BoxCropConfig, jitter, random_box_crop
 from ptp_model.training.heads.metrics import average_precision
 from ptp_model.training.heads.segmentation import Report
+from ptp_model.training.matching import overlaps
 
 #: Weight of objects against background; the exponent gamma is 2, written as a square.
 FOCAL_ALPHA = 0.25
@@ -98,12 +99,7 @@ def match(boxes: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     """
     if len(boxes) == 0:
         return torch.full((len(reference),), -1, dtype=torch.int64)
-    low = torch.maximum(boxes[:, None, :2], reference[None, :, :2])
-    high = torch.minimum(boxes[:, None, 2:], reference[None, :, 2:])
-    overlap = (high - low).clamp(min=0).prod(2)
-    area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
-    reference_area = (reference[:, 2:] - reference[:, :2]).prod(1)
-    iou = overlap / (area[:, None] + reference_area[None, :] - overlap)
+    iou = overlaps(boxes, reference)
     best, owner = iou.max(0)
     result = torch.where(best >= FOREGROUND_IOU, owner, torch.where(best < BACKGROUND_IOU, -1, -2))
     own_best = iou.max(1, keepdim=True).values

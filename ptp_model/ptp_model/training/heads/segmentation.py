@@ -119,9 +119,7 @@ def make_pool(
     Raises:
         ModelError: no photograph has a mask.
     """
-    sampler = _Sampler(
-        [(photo.image(), photo.mask()) for photo in photos if photo.mask_path is not None], cutouts, config
-    )
+    sampler = _Sampler([(photo.image(), photo.mask()) for photo in photos if photo.has_mask], cutouts, config)
     if not sampler.photos:
         raise ModelError("segmentation head: expected photographs with masks, got none; give a folder with masks/")
     random = np.random.default_rng(config.seed)
