@@ -19,7 +19,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from ptp_model.training.annotations import LabelError as LabelError
-from ptp_model.training.annotations import PhotoAnnotations, read_instances
+from ptp_model.training.annotations import PhotoAnnotations, names_in, read_instances
 
 if TYPE_CHECKING:
     from ptp_model.training.coco_masks import Region
@@ -117,9 +117,8 @@ def read_labelled(folder: Path, masks: bool = True) -> tuple[LabelledPhoto, ...]
     if (folder / "annotations").is_dir():
         return _read_coco_2017(folder, masks)
     path = folder / "instances.json"
-    found = read_instances(path)
-    _require_photos(found, folder / "images", path)
-    in_masks = _names(folder / "masks")
+    found = read_instances(path, folder / "images")
+    in_masks = names_in(folder / "masks")
     photos = []
     for photo in found:
         mask = Path(photo.file_name).stem + ".png"
@@ -138,8 +137,7 @@ def _read_coco_2017(folder: Path, masks: bool) -> tuple[LabelledPhoto, ...]:
         path = folder / "annotations" / f"instances_{name}.json"
         if not (folder / name).is_dir():
             continue
-        found = read_instances(path)
-        _require_photos(found, folder / name, path)
+        found = read_instances(path, folder / name)
         for photo in found:
             kept_back = held_out or Path(photo.file_name).stem in reserved
             regions = None
@@ -170,21 +168,6 @@ def _photo(
         held_out=held_out,
         regions=regions,
     )
-
-
-def _names(folder: Path) -> set[str]:
-    """Names in a folder, in one pass: asking for 118 000 files one by one takes minutes on a network disk."""
-    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-
-
-def _require_photos(found: tuple[PhotoAnnotations, ...], folder: Path, listing: Path) -> None:
-    there = _names(folder)
-    missing = [photo.file_name for photo in found if photo.file_name not in there]
-    if missing:
-        raise LabelError(
-            f"{listing.name}: {len(missing)} of {len(found)} photographs are missing; the first is {missing[0]}, "
-            f"which is not in {folder.name}/; complete the folder"
-        )
 
 
 def _read(path: Path, mode: str) -> Pixels:
