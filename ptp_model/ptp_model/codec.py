@@ -21,7 +21,7 @@ from ptp_model.gains import RateGains
 from ptp_model.hyper import hyper_analysis, hyper_synthesis
 from ptp_model.lrcp import LatentResidualPrediction
 from ptp_model.prompts import TaskPrompts
-from ptp_model.quantization import FEATURE_LIMIT, MEAN_LIMIT, MEAN_STEPS, bound, ste_round
+from ptp_model.quantization import FEATURE_LIMIT, LATENT_LIMIT, MEAN_LIMIT, MEAN_STEPS, bound, limited, ste_round
 from ptp_model.rate import factorised_bits, factorised_pmf, gaussian_bits
 from ptp_model.spec import ModelSpec
 
@@ -106,6 +106,7 @@ class FeatureCodec(nn.Module):
         y = self.g_a(x)
         if prompts is not None:
             y = y + prompts.p_ga(x)
+        y = limited(y, LATENT_LIMIT)
         if gain is not None:
             y = y * gain
         z = self.h_a(y)
@@ -127,15 +128,11 @@ class FeatureCodec(nn.Module):
         y = self.lrcp(y_int * (1 / MEAN_STEPS), mu_hyper)
         if gain is not None:
             y = y / gain
+        y = limited(y, LATENT_LIMIT)
         feature = self.g_s(y)
         if prompts is not None:
             feature = feature + prompts.p_gs(y)
-        feature = (
-            bound(feature, -FEATURE_LIMIT, FEATURE_LIMIT)
-            if feature.requires_grad
-            else feature.clamp(-FEATURE_LIMIT, FEATURE_LIMIT)
-        )
-        decoded: Tensor = feature * self.feature_std + self.feature_mean
+        decoded: Tensor = limited(feature, FEATURE_LIMIT) * self.feature_std + self.feature_mean
         return decoded
 
     def extractor(self, feature: Tensor) -> Tensor:

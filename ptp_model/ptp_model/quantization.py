@@ -18,8 +18,10 @@ MEAN_STEPS = 16
 CONTEXT_LIMIT = 1023
 #: A mean is clipped to what int16 carries exactly through float32 everywhere.
 MEAN_LIMIT = 8191
-#: A decoded feature stays within this many of its standard deviations. The two IGDN of the synthesis grow with the
-#: fourth power of their input: a latent unlike any seen in training would otherwise end in infinities.
+#: Latents (before gains) and decoded features (in standard deviations) stay within these bounds, four and two times
+#: what photographs show. The two IGDN of the synthesis grow with the fourth power of their input: a latent unlike any
+#: seen in training would otherwise end in infinities.
+LATENT_LIMIT = 64.0
 FEATURE_LIMIT = 20.0
 SCALE_LEVELS = 64
 SCALE_MIN, SCALE_MAX = 0.11, 256.0
@@ -56,6 +58,11 @@ def bound(x: Tensor, low: float, high: float) -> Tensor:
     """Clamp for training (see :class:`_Bound`)."""
     out: Tensor = _Bound.apply(x, low, high)  # type: ignore[no-untyped-call]
     return out
+
+
+def limited(x: Tensor, limit: float) -> Tensor:
+    """x within ±limit; in training the gradient that leads back inside still passes."""
+    return bound(x, -limit, limit) if x.requires_grad else x.clamp(-limit, limit)
 
 
 def ste_round(x: Tensor) -> Tensor:

@@ -179,3 +179,16 @@ def test_estimated_bits_match_the_integer_symbols() -> None:
             factorised_bits(model.entropy_bottleneck, z.float())[0].double(), direct, rtol=1e-3, atol=1e-3
         )
         assert torch.allclose(model.z_pmf(2000).sum(1), torch.ones(model.spec.Z, dtype=torch.float64), atol=1e-3)
+
+
+def test_a_latent_unlike_any_photograph_stays_finite() -> None:
+    model = codec()
+    with torch.no_grad():
+        for p in model.g_a.parameters():
+            p.mul_(3)
+        y, _ = model.analysis(1e6 * torch.ones(1, 3, 64, 64))
+        assert y.abs().max() <= 64
+        far = torch.full((1, model.spec.M, 4, 4), 1e9)
+        h = model.synthesis(far, far)
+    assert torch.isfinite(h).all()
+    assert ((h - model.feature_mean) / model.feature_std).abs().max() <= 20.001

@@ -38,3 +38,15 @@ def test_layers_are_told_from_the_rest() -> None:
     module = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ConvTranspose2d(2, 1, 3), nn.Linear(2, 2))
     assert layer_weights(module) == {"0.weight", "2.weight", "3.weight"}
     assert layer_weights(nn.Linear(2, 2)) == {"weight"}
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-30, 1e-8])
+def test_a_vanishing_gradient_is_not_blown_up_to_a_step(size: float) -> None:
+    """Behind a closed gate: normalised, rounding noise would move the weight at full speed."""
+    torch.manual_seed(2)
+    weight = nn.Parameter(torch.zeros(8, 16))
+    optimiser = Muon([weight], lr=0.1)
+    for _ in range(5):
+        weight.grad = size * torch.randn(8, 16)
+        optimiser.step()
+    assert weight.detach().abs().max() < 0.02, "five full steps would be some twenty times this"

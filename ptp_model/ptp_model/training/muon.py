@@ -21,12 +21,15 @@ from torch import Tensor, nn
 #: Coefficients of the quintic iteration, chosen by its author for speed: singular values end between 0.7 and 1.2.
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 _ITERATIONS = 5
+#: A momentum well below this size is left small: behind a closed gate a gradient is all but zero, and blown up to a
+#: full step it would make the weight wander off (or, where its square underflows, not a number).
+_SMALL = 1e-3
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:
     """The matrix with all its singular values brought close to 1. [m, n] → [m, n]."""
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    x = wide / (wide.norm() + torch.finfo(wide.dtype).tiny)
+    x = wide / (wide.norm() + _SMALL)
     for _ in range(_ITERATIONS):
         gram = x @ x.T
         x = _A * x + (_B * gram + _C * gram @ gram) @ x
