@@ -289,14 +289,14 @@ class Session:
 
     def _chosen_rate(self, rate: int | None) -> int:
         chosen = self.default_rate if rate is None else rate
-        if not 0 <= chosen < self.rates:
+        if isinstance(chosen, bool) or not isinstance(chosen, (int, np.integer)) or not 0 <= chosen < self.rates:
             raise UsageError(
-                f"the bundle has no rate {chosen}",
+                f"the bundle has no rate {chosen!r}",
                 expected="no rate: it has one only" if self.rates == 1 else f"0 (fewest bits) to {self.rates - 1}",
-                got=str(chosen),
+                got=repr(chosen),
                 hint="ptp inspect shows the rates of a bundle",
             )
-        return chosen
+        return int(chosen)
 
     def _gain(self, rate: int) -> dict[str, npt.NDArray[Any]]:
         """The input ``gain`` of the graphs, where the bundle has several rates."""

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image
 
 from ptp_runtime import Session
+from ptp_runtime.backends import selection
 from ptp_runtime.bitstream import read_header
 from ptp_runtime.bundle import Bundle
 from ptp_runtime.cli import main
@@ -95,6 +97,17 @@ def test_gains_enter_the_identity_and_one_rate_leaves_it_as_it_was() -> None:
         "schedule": (ScheduleEntry("a", (0, 8), "all"),),
         "step_sha256": ["33" * 32],
     }
+    text = (
+        "ptp entropy identity 1\n"
+        "mode float\n"
+        f"tables {'11' * 32}\n"
+        "probability_bits 12\n"
+        "skip_index 2\n"
+        f"rates {'44' * 32}\n"
+        f"hyper {'22' * 32}\n"
+        f"step 0 8 all {'33' * 32}\n"
+    )
+    assert entropy_identity(**facts, rates_sha256="44" * 32) == hashlib.sha256(text.encode()).hexdigest()
     assert entropy_identity(**facts) == entropy_identity(**facts, rates_sha256=None)
     assert len({entropy_identity(**facts, rates_sha256=digest) for digest in (None, "44" * 32, "55" * 32)}) == 3
 
@@ -127,8 +140,8 @@ def test_the_analysis_multiplies_and_more_is_coded(tmp_path: Path) -> None:
     assert len(sent[0].data) < len(sent[1].data) < len(sent[2].data)
 
 
-@pytest.mark.parametrize("rate", [-1, 3, 255, 256])
-def test_a_rate_that_does_not_exist(rate: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("rate", [-1, 3, 255, 256, True, 1.0, 1.5, "1"])
+def test_a_rate_that_does_not_exist(rate: Any, tmp_path: Path) -> None:
     with _open(tmp_path / "bundle") as session, pytest.raises(UsageError, match=r"0 \(fewest bits\) to 2"):
         session.encode(_photo(), rate=rate)
 
@@ -189,7 +202,10 @@ def test_the_manifest_survives_the_file(tmp_path: Path) -> None:
     assert manifest_from_json(json_from_manifest(manifest)) == manifest
 
 
-@pytest.mark.parametrize(("count", "default", "words"), [(3, 3, "no rate of the bundle"), (3, -1, "no rate")])
+@pytest.mark.parametrize(
+    ("count", "default", "words"),
+    [(3, 3, "no rate of the bundle"), (3, -1, "no rate"), (1, 0, "out of range"), (256, 0, "out of range")],
+)
 def test_a_default_that_is_no_rate(count: int, default: int, words: str, tmp_path: Path) -> None:
     manifest = _manifest(tmp_path / "bundle")
     rates = manifest.entropy.rates
@@ -197,6 +213,12 @@ def test_a_default_that_is_no_rate(count: int, default: int, words: str, tmp_pat
     changed = RatesInfo(rates.file, rates.sha256, count, default)
     with pytest.raises(ManifestError, match=words):
         dataclasses.replace(manifest, entropy=dataclasses.replace(manifest.entropy, rates=changed))
+
+
+def test_gains_that_nothing_explains_are_refused(tmp_path: Path) -> None:
+    manifest = _manifest(tmp_path / "bundle")
+    with pytest.raises(ManifestError):
+        dataclasses.replace(manifest, entropy=dataclasses.replace(manifest.entropy, rates=None))
 
 
 @pytest.mark.parametrize("role", ["analysis", "synthesis"])
@@ -221,6 +243,28 @@ def test_gains_of_another_shape_than_the_manifest_says(tmp_path: Path) -> None:
     (path / "manifest.json").write_bytes(json_from_manifest(dataclasses.replace(manifest, entropy=entropy)))
     with pytest.raises(WrongModelError, match="the gains do not fit"):
         Session.open(path, backend=PocketBackend())
+
+
+def test_commands_take_a_rate(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(selection._OPENERS, "cpu", lambda _: PocketBackend())
+    monkeypatch.setattr(selection, "_open_cpu", lambda _: PocketBackend())
+    bundle, photo = write_pocket_bundle(tmp_path / "bundle", rates=3), tmp_path / "photo.png"
+    Image.fromarray(_photo()).save(photo)
+    sizes = []
+    for rate in ("0", "2"):
+        stream = tmp_path / f"{rate}.ptp"
+        assert main(["encode", str(bundle), str(photo), "-o", str(stream), "--rate", rate, "--backend", "cpu"]) == 0
+        assert f"rate {rate} of 0 to 2" in capsys.readouterr().out
+        assert read_header(stream.read_bytes()).rate == int(rate)
+        sizes.append(stream.stat().st_size)
+    assert sizes[0] < sizes[1]
+    command = ["infer", str(bundle), str(photo), "-o", str(tmp_path / "out"), "--json", "--backend", "cpu"]
+    assert main([*command, "--rate", "1"]) == 0
+    assert json.loads(capsys.readouterr().out)["rate"] == 1
+    assert main([*command, "--rate", "3"]) != 0
+    assert "has no rate 3" in capsys.readouterr().err
 
 
 def test_inspect_names_the_rates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from ptp_runtime.cli.options import (
     convert_option,
     json_option,
     print_json,
+    rate_note,
     rate_option,
     rate_values,
     read_photo,
@@ -73,6 +74,6 @@ def encode(
         )
         return
     click.echo(f"{photo} → {output}")
-    click.echo(f"  {encoded.rate.sentence()}")
+    click.echo(f"  {encoded.rate.sentence()}{rate_note(session, coded_rate)}")
     click.echo(f"  encoded in {times_sentence(encoded.milliseconds)}")
     click.echo(f"  on {choice.backend.provider}")

@@ -14,6 +14,7 @@ from ptp_runtime.cli.options import (
     convert_option,
     json_option,
     print_json,
+    rate_note,
     rate_option,
     rate_values,
     read_photo,
@@ -53,6 +54,7 @@ def infer(
     \b
     Examples:
       ptp infer BUNDLE photo.jpg -o OUT
+      ptp infer BUNDLE photo.jpg -o OUT --rate 0             # as few bits as the bundle can
       ptp infer BUNDLE photo.jpg -o OUT --json
     """
     from ptp_runtime.atomic import write_bytes
@@ -98,7 +100,7 @@ def infer(
         return
     click.echo(f"{photo} → {', '.join(str(path) for path in files.values())}")
     click.echo(f"  {result_sentence(result.output)}")
-    click.echo(f"  {result.rate.sentence()}")
+    click.echo(f"  {result.rate.sentence()}{rate_note(session, coded_rate)}")
     click.echo(f"  encoded in {times_sentence(result.encode_milliseconds)}")
     click.echo(f"  decoded in {times_sentence(result.decode_milliseconds)}")
     click.echo(f"  on {choice.backend.provider}")

@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -16,6 +16,9 @@ from ptp_runtime.backends import BACKEND_NAMES, BackendChoice
 from ptp_runtime.errors import StreamError
 from ptp_runtime.images import Pixels, load_image
 from ptp_runtime.rate import Rate
+
+if TYPE_CHECKING:
+    from ptp_runtime.session import Session
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -107,6 +110,11 @@ def rate_values(rate: Rate) -> dict[str, Any]:
         values["bpp_original"] = rate.bits_per_original_pixel
         values["original"] = {"width": rate.original_width, "height": rate.original_height}
     return values
+
+
+def rate_note(session: Session, rate: int) -> str:
+    """For people: which of several rates was coded; nothing where there is only one."""
+    return "" if session.rates == 1 else f", rate {rate} of 0 to {session.rates - 1}"
 
 
 def backend_values(choice: BackendChoice) -> dict[str, Any]:

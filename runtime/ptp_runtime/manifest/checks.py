@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ptp_runtime.errors import ManifestError
 from ptp_runtime.manifest.model import HYPER_GRAPH, MANIFEST_NAME, GraphEntry, Manifest, ScheduleEntry
+from ptp_runtime.rate_gains import MAX_RATES, MIN_RATES
 
 _PARTITIONS = (
     frozenset({"all"}),
@@ -188,6 +189,10 @@ def _check_unique(what: str, names: Sequence[str]) -> None:
 
 def _check_entropy(manifest: Manifest) -> None:
     entropy = manifest.entropy
+    if entropy.rates is not None and not MIN_RATES <= entropy.rates.count <= MAX_RATES:
+        raise ManifestError(
+            "entropy.rates.count is out of range", expected=f"{MIN_RATES} to {MAX_RATES}", got=str(entropy.rates.count)
+        )
     if entropy.rates is not None and not 0 <= entropy.rates.default < entropy.rates.count:
         raise ManifestError(
             "entropy.rates.default is no rate of the bundle",
