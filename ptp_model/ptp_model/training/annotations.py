@@ -43,12 +43,12 @@ class PhotoAnnotations:
     notes: list[dict[str, Any]] = field(default_factory=list)
 
 
-def read_instances(path: Path, images: Path) -> tuple[PhotoAnnotations, ...]:
+def read_instances(path: Path, images: Path | None = None) -> tuple[PhotoAnnotations, ...]:
     """All photographs of the file by increasing id.
 
     Args:
         path: the file.
-        images: folder of the photographs.
+        images: folder of the photographs, which must all be there. Without it the file must say their sizes.
 
     Raises:
         LabelError: the file is missing or malformed, photographs are missing, or a box lies outside its photograph or
@@ -56,7 +56,8 @@ def read_instances(path: Path, images: Path) -> tuple[PhotoAnnotations, ...]:
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        _require_photos([Path(str(row["file_name"])).name for row in document["images"]], images, path)
+        if images is not None:
+            _require_photos([Path(str(row["file_name"])).name for row in document["images"]], images, path)
         photos = {int(row["id"]): _photo(row, images) for row in document["images"]}
         for note in document["annotations"]:
             photo = photos[int(note["image_id"])]
@@ -93,9 +94,9 @@ def _require_photos(wanted: list[str], folder: Path, listing: Path) -> None:
         )
 
 
-def _photo(row: dict[str, Any], images: Path) -> PhotoAnnotations:
+def _photo(row: dict[str, Any], images: Path | None) -> PhotoAnnotations:
     name = Path(str(row["file_name"])).name
-    if "height" in row and "width" in row:
+    if images is None or ("height" in row and "width" in row):
         return PhotoAnnotations(int(row["id"]), name, int(row["height"]), int(row["width"]))
     # COCO always says the size; a list written by hand may not.
     try:
