@@ -74,6 +74,7 @@ def _run_options(function: Command) -> Command:
         click.option(
             "--workers", type=click.IntRange(min=0), help="Threads that prepare crops ahead; 4 on cuda, else 0."
         ),
+        click.option("--half", is_flag=True, help="Store the result's weights in FP16: half the size."),
         click.option("--tensorboard", is_flag=True, help="Also write curves into the run's folder."),
         click.option(
             "-o",
@@ -157,6 +158,7 @@ def stage1_command(
     device: str,
     precision: str,
     workers: int | None,
+    half: bool,
     tensorboard: bool,
     output: Path,
 ) -> None:
@@ -190,7 +192,7 @@ def stage1_command(
             "photographs": len(crops.photos),
         }
         provenance = {"stage1": [*earlier.get("stage1", ()), run], "held_out": sorted(found.held_out)}
-        digest = checkpoint.save(output / "checkpoint", codec, {}, provenance)
+        digest = checkpoint.save(output / "checkpoint", codec, {}, provenance, half=half)
         click.echo(f"{output / 'checkpoint'}: digest {digest[:16]}")
 
 
@@ -224,6 +226,7 @@ def stage2_command(
     device: str,
     precision: str,
     workers: int | None,
+    half: bool,
     tensorboard: bool,
     output: Path,
 ) -> None:
@@ -256,7 +259,7 @@ def stage2_command(
             "held_out": sorted(found.held_out),
         }
         tasks = dict(start.tasks) | {task: checkpoint.TaskModel(prompts, teacher)}
-        digest = checkpoint.save(output / "checkpoint", start.codec, tasks, provenance)
+        digest = checkpoint.save(output / "checkpoint", start.codec, tasks, provenance, half=half)
         click.echo(f"{output / 'checkpoint'}: digest {digest[:16]}")
 
 

@@ -1,8 +1,8 @@
 """Checkpoints: a folder of safetensors with a ``checkpoint.json`` that says what they are.
 
     checkpoint.json          format, version, spec, files with their SHA-256, how it was trained
-    codec.safetensors        Part 1 without prompts, float32
-    task.<name>.safetensors  ``prompts.*`` float32, ``head.*`` the part of the teacher no installed package carries
+    codec.safetensors        Part 1 without prompts, float32, or float16 where it was saved so
+    task.<name>.safetensors  ``prompts.*`` likewise, ``head.*`` the part of the teacher no installed package carries
 
 Nothing is unpickled; names, shapes and digests must fit exactly. A task can be added or replaced without touching the
 codec, which is how prompts are meant to be used.
@@ -97,17 +97,25 @@ def save(
     codec: FeatureCodec,
     tasks: Mapping[str, TaskModel],
     provenance: Mapping[str, Any],
+    *,
+    half: bool = False,
 ) -> str:
     """Write a checkpoint folder; each file beside and renamed, ``checkpoint.json`` last.
+
+    Args:
+        half: store codec and prompts in float16. What is loaded again are those rounded weights, in float32: they, and
+            not the ones given, are the codec whose figures count.
 
     Returns:
         The checkpoint's digest.
 
     Raises:
+        CheckpointError: a weight is beyond float16.
         NotSavedError: a file cannot be written, for example on a full disk.
     """
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value for name, value in codec.state_dict().items() if name not in _CODER_BUFFERS}
+    state = _halved(state) if half else state
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
@@ -118,6 +126,7 @@ def save(
     }
     for name, task in tasks.items():
         state = {f"prompts.{key}": value for key, value in task.prompts.state_dict().items()}
+        state = _halved(state) if half else state
         state |= {f"head.{key}": value for key, value in task.teacher.head_state().items()}
         manifest["tasks"][name] = _write(folder, f"task.{name}.safetensors", state)
     write_beside(folder / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
@@ -172,6 +181,15 @@ def _load_task(spec: ModelSpec, name: str, state: Mapping[str, Tensor]) -> TaskM
     teacher.load_head_state(_part(state, "head."))
     prompts.eval().requires_grad_(False)
     return TaskModel(prompts, teacher)
+
+
+def _halved(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    halved = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+    if lost := [name for name, value in halved.items() if not bool(torch.isfinite(value).all())]:
+        raise CheckpointError(
+            f"{len(lost)} tensors hold values beyond float16 ({', '.join(lost[:3])}); save the checkpoint in float32"
+        )
+    return halved
 
 
 def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -104,3 +104,24 @@ def test_a_pickle_is_not_loaded(folder: Path, tmp_path: Path) -> None:
     edit(folder, codec={"file": "codec.safetensors", "sha256": hashlib.sha256(data).hexdigest()})
     with pytest.raises(CheckpointError, match="not a safetensors file"):
         checkpoint.load(folder)
+
+
+def test_weights_stored_in_float16_come_back_rounded(tmp_path: Path) -> None:
+    codec = FeatureCodec(preset("tiny", rates=2))
+    checkpoint.save(tmp_path / "whole", codec, {}, {})
+    checkpoint.save(tmp_path / "half", codec, {}, {}, half=True)
+    sizes = [(tmp_path / name / "codec.safetensors").stat().st_size for name in ("half", "whole")]
+    assert sizes[0] < 0.55 * sizes[1]
+    loaded = checkpoint.load(tmp_path / "half").codec.state_dict()
+    for name, value in codec.state_dict().items():
+        if name.startswith("g_a"):
+            assert loaded[name].dtype == torch.float32
+            assert torch.equal(loaded[name], value.half().float()), name
+
+
+def test_weights_beyond_float16_are_not_stored_in_it(tmp_path: Path) -> None:
+    codec = FeatureCodec(preset("tiny"))
+    with torch.no_grad():
+        codec.g_a[0].bias[0] = 1e6
+    with pytest.raises(CheckpointError, match="beyond float16"):
+        checkpoint.save(tmp_path / "half", codec, {}, {}, half=True)
