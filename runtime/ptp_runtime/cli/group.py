@@ -29,6 +29,7 @@ _OWN = {
 _OTHERS = {
     "export": ("export", "A trained codec to a bundle.  [extra: export]"),
     "verify": ("export", "A bundle against PyTorch, on photos.  [extra: export]"),
+    "eval": ("eval", "A codec beside JPEG, WebP, AVIF, HEVC.  [extra: eval]"),
     "train": ("export", "Train the codec or a task's prompts.  [extra: export]"),
 }
 """Commands of the other packages: the extra that they need and their line in the help."""

@@ -1,7 +1,7 @@
 """How far a figure would move with other photographs of the same kind: percentile bootstrap over photographs.
 
-Source: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13. The same resamples serve every codec
-and rate, so that two figures of one evaluation can be compared.
+Source: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13. The same resamples serve every
+codec and rate, so that two figures of one evaluation can be compared.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def mean_estimate(values: NDArray[np.float64], counts: NDArray[np.int64]) -> Est
         values: [photos]; NaN where a photograph has none.
         counts: see :func:`draws`.
     """
-    known = ~np.isnan(values)
-    filled = np.where(known, values, 0.0)
+    known = (~np.isnan(values)).astype(np.float64)
+    filled = np.nan_to_num(values)
     return estimate(lambda weights: _ratio(weights @ filled, weights @ known), counts)
 
 

@@ -74,7 +74,8 @@ class Hevc:
         """See the protocol."""
         decoder = self._av.CodecContext.create("hevc", "r")
         decoder.thread_count = 1
-        (frame,) = [*decoder.decode(self._av.Packet(data[1:])), *decoder.decode(None)]
+        frames = list(decoder.decode(self._av.Packet(data[1:]))) + list(decoder.decode(None))
+        frame = frames[0]
         pixels = _pixels(frame.reformat(format="yuv420p").to_ndarray(), frame.height, frame.width)
         height = frame.height - bool(data[0] & _ODD_HEIGHT)
         width = frame.width - bool(data[0] & _ODD_WIDTH)
@@ -90,7 +91,8 @@ def _planes(pixels: Pixels) -> Pixels:
     height, width = pixels.shape[:2]
     luma, *chroma = Image.fromarray(pixels).convert("YCbCr").split()
     halves = [np.asarray(plane.resize((width // 2, height // 2), Image.Resampling.BOX)) for plane in chroma]
-    return np.concatenate([np.asarray(luma).ravel(), *(half.ravel() for half in halves)]).reshape(-1, width)
+    flat: Pixels = np.concatenate([np.asarray(luma).ravel(), *(half.ravel() for half in halves)])
+    return flat.reshape(-1, width)
 
 
 def _pixels(planes: Pixels, height: int, width: int) -> Pixels:

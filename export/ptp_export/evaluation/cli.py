@@ -1,0 +1,142 @@
+"""``ptp eval``: a codec beside image codecs, judged by the task's own teacher."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ptp_export.command import PtpCommand
+from ptp_runtime.errors import UsageError
+
+if TYPE_CHECKING:
+    from ptp_export.evaluation.evaluate import Harness
+    from ptp_export.evaluation.photo_list import PhotoList
+
+_EPILOG = """\b
+Examples:
+  ptp eval demo
+  ptp eval my-checkpoint --task seg --data photos --codecs jpeg,avif --json eval.json --html eval.html
+  ptp eval bundle --checkpoint my-checkpoint --data coco-mini --held-out
+
+\b
+Exit codes: 0 done, 2 a request that makes no sense, 3 an unusable photo, 5 an unusable bundle or no such task,
+7 an unusable checkpoint, 10 a package is missing.
+"""
+
+
+class _Numbers(click.ParamType[tuple[int, ...]]):
+    """Whole numbers with commas between them."""
+
+    name = "n,n,…"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        try:
+            return tuple(int(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r}: expected whole numbers with commas between them", param, ctx)
+
+
+@click.command(cls=PtpCommand, name="eval", epilog=_EPILOG)
+@click.argument("source", metavar="BUNDLE_OR_CHECKPOINT")
+@click.option("--task", type=click.Choice(["seg", "det", "cls"]), help="[default: the bundle's; seg of a checkpoint]")
+@click.option("--checkpoint", default="demo", show_default=True, help="The checkpoint that a bundle came from.")
+@click.option(
+    "--data",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of photos, searched recursively, or of labelled photos in COCO's layout; repeatable.  "
+    "[default: the shipped parity photographs]",
+)
+@click.option("--held-out", is_flag=True, help="Only the labelled photos that no training reads.")
+@click.option("--limit", type=click.IntRange(min=1), help="Only so many photos, spread evenly.")
+@click.option("--codecs", default="jpeg,webp,avif,hevc", show_default=True, help="Rivals, with commas; '' for none.")
+@click.option("--rates", type=_Numbers(), help="Rates of a codec with several, with commas.  [default: all]")
+@click.option("--backend", default="cpu", show_default=True, help="What runs the graphs: as for ptp infer.")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: the libraries' choice]")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the intervals' resamples.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write all figures here.")
+@click.option("--html", "html_file", type=click.Path(dir_okay=False, path_type=Path), help="Write a page with curves.")
+def eval_command(
+    source: str,
+    task: str | None,
+    checkpoint: str,
+    data: tuple[Path, ...],
+    held_out: bool,
+    limit: int | None,
+    codecs: str,
+    rates: tuple[int, ...] | None,
+    backend: str,
+    threads: int | None,
+    seed: int,
+    json_file: Path | None,
+    html_file: Path | None,
+) -> None:
+    """Measure a codec beside JPEG, WebP, AVIF and HEVC intra: bits, and what the task's network makes of the result.
+
+    Every codec gets the same pixels, and the same teacher judges what comes out. Truth is the teacher's own answer on
+    the uncompressed photo and, where the photos have labels, these too. Bits are those of real bytes over the pixels
+    that the codec was given. Intervals are 95 %, by bootstrap over the photos.
+    """
+    for file in (json_file, html_file):
+        if file is not None and not file.absolute().parent.is_dir():  # before minutes of work
+            raise UsageError(f"{file} cannot be written", expected="a folder that exists", got=str(file.parent))
+    import torch
+
+    from ptp_export.evaluation import subject
+    from ptp_export.evaluation.document import Request, document
+    from ptp_export.evaluation.evaluate import Harness, chosen_rates
+    from ptp_export.evaluation.image_codecs import image_codec
+    from ptp_export.evaluation.measures import measure_of
+    from ptp_export.evaluation.photo_list import gather
+    from ptp_export.evaluation.reference import Judge
+    from ptp_runtime.atomic import write_bytes
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    rivals = tuple(image_codec(name.strip()) for name in dict.fromkeys(codecs.split(",")) if name.strip())
+    with subject.opened(source, task, checkpoint, backend, threads) as measured:
+        name = measured.session.manifest.task.name
+        photos = gather(data, name, held_out, limit)
+        judge = Judge(measured.teacher)
+        measure = measure_of(name, judge.classes)
+        harness = Harness(measured.session, chosen_rates(measured.session, rates), rivals, judge, measure)
+        found = _run(harness, photos, seed)
+        result = document(Request(source, threads or 0, seed), measured, photos, harness, found)
+        _show(result)
+        if json_file is not None:
+            write_bytes(json_file, (json.dumps(result, indent=1) + "\n").encode())
+        if html_file is not None:
+            from ptp_export.evaluation.page import page_of
+
+            write_bytes(html_file, page_of(result, harness, photos.photos).encode())
+
+
+def _run(harness: Harness, photos: PhotoList, seed: int) -> Any:
+    from ptp_export.evaluation.progress import EvaluationBar
+
+    with EvaluationBar(sys.stderr, len(photos.photos) * len(harness.settings)) as bar:
+        return harness.run(photos.photos, seed, bar)
+
+
+def _show(result: Mapping[str, Any]) -> None:
+    from rich.console import Console
+
+    from ptp_export.evaluation.tables import delta_table, point_table
+
+    # A pipe has no width of its own; wrapped rows help nobody.
+    console = Console() if sys.stdout.isatty() else Console(width=200)
+    click.echo(f"{result['title']} on {len(result['photos'])} photos: {result['photos_from']}.")
+    console.print(point_table(result))
+    if result["teacher_metric"] is not None:
+        words = result["names"]["figures"][result["names"]["metric"]]
+        click.echo(f"The teacher on the uncompressed photos: {result['teacher_metric']:.4f} {words}.")
+    if result["bd_rate"]:
+        click.echo()
+        console.print(delta_table(result))
+    for note in result["notes"]:
+        click.echo(note)

@@ -1,0 +1,195 @@
+"""The evaluation itself: every photograph through every codec at every rate, judged by one teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptp_export.evaluation.curves.bootstrap import Estimate, draws, mean_estimate
+from ptp_export.evaluation.fidelity import feature_error
+from ptp_export.evaluation.image_codecs import ImageCodec
+from ptp_export.evaluation.measures import Measure
+from ptp_export.evaluation.photo_list import EvaluationPhoto
+from ptp_export.evaluation.reference import Answer, Judge
+from ptp_runtime.errors import UsageError
+from ptp_runtime.session import Session
+
+OURS = "ptp"
+
+
+class Watcher(Protocol):
+    """Told about progress."""
+
+    def advanced(self, photo: str, codec: str) -> None:
+        """One codec is done with one photograph, at one rate."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A codec at one rate: ours by number of the rate, a rival by its quality."""
+
+    codec: str
+    rate: int
+
+
+@dataclass(frozen=True)
+class Point:
+    """A codec at one rate, over all photographs.
+
+    Attributes:
+        setting: which.
+        bpp: bits of the real bytes over the pixels given to the codec, mean of photographs.
+        feature_error: ‖h - ĥ‖² / ‖h - mean(h)‖², mean of photographs.
+        figures: of the task's measure, by name.
+    """
+
+    setting: Setting
+    bpp: Estimate
+    feature_error: Estimate
+    figures: dict[str, Estimate]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that was found.
+
+    Attributes:
+        points: ours first, each codec from few bytes to many.
+        teacher: the uncompressed photographs' figures against labels, by name.
+        classes: see :meth:`Measure.photos_of_classes`.
+        sizes: bytes per photograph, by setting.
+    """
+
+    points: tuple[Point, ...]
+    teacher: dict[str, Estimate]
+    classes: dict[str, dict[str, int]]
+    sizes: dict[Setting, tuple[int, ...]]
+
+
+@dataclass
+class _Column:
+    """What one setting gave, photograph by photograph."""
+
+    sizes: list[int] = field(default_factory=list)
+    bpp: list[float] = field(default_factory=list)
+    errors: list[float] = field(default_factory=list)
+    records: list[Any] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Harness:
+    """The codecs, and the judge of all of them.
+
+    Attributes:
+        session: ours.
+        rates: of ours, from few bits to many.
+        codecs: the rivals.
+        judge: the teacher.
+        measure: of its task.
+    """
+
+    session: Session
+    rates: tuple[int, ...]
+    codecs: tuple[ImageCodec, ...]
+    judge: Judge
+    measure: Measure
+
+    @property
+    def settings(self) -> tuple[Setting, ...]:
+        """All codecs at all rates."""
+        ours = [Setting(OURS, rate) for rate in self.rates]
+        return (*ours, *(Setting(codec.name, quality) for codec in self.codecs for quality in codec.qualities))
+
+    def run(self, photos: Sequence[EvaluationPhoto], seed: int, watcher: Watcher) -> Evaluation:
+        """Evaluate.
+
+        Args:
+            photos: at least one.
+            seed: of the bootstrap.
+            watcher: told about every photograph, codec and rate.
+
+        Raises:
+            ImageError: a photograph cannot be used.
+            UsageError: the bundle does not take a photograph's size.
+        """
+        columns = {setting: _Column() for setting in self.settings}
+        uncompressed = []
+        for photo in photos:
+            pixels, labels = photo.pixels(), self.measure.labels(photo)
+            coded, size = self.judge.coded(pixels), (pixels.shape[0], pixels.shape[1])
+            answer = self.judge.answer(coded, size)
+            uncompressed.append(self.measure.record(answer.output, answer.output, labels))
+            for setting, column in columns.items():
+                count, found = self.code(setting, pixels, coded)
+                column.sizes.append(count)
+                column.bpp.append(8 * count / (coded.shape[0] * coded.shape[1]))
+                column.errors.append(feature_error(answer.h, found.h))
+                column.records.append(self.measure.record(found.output, answer.output, labels))
+                watcher.advanced(photo.name, setting.codec)
+        counts = draws(len(photos), seed)
+        teacher = {
+            name: value for name, value in self.measure.summary(uncompressed, counts).items() if _of_labels(name)
+        }
+        return Evaluation(
+            points=tuple(self._point(setting, column, counts) for setting, column in columns.items()),
+            teacher=teacher,
+            classes=self.measure.photos_of_classes(uncompressed),
+            sizes={setting: tuple(column.sizes) for setting, column in columns.items()},
+        )
+
+    def code(self, setting: Setting, pixels: NDArray[np.uint8], coded: NDArray[Any]) -> tuple[int, Answer]:
+        """One photograph through one codec: the bytes it took, and what the task made of them.
+
+        Args:
+            setting: codec and rate.
+            pixels: the photograph, uint8 [H, W, 3]; our session does what the teacher declares itself.
+            coded: the same after that, which a rival gets rounded to 8 bits.
+        """
+        if setting.codec == OURS:
+            encoded = self.session.encode_detailed(pixels, rate=setting.rate, keep_steps=False)
+            decoded = self.session.decode_detailed(encoded.data, keep_steps=False)
+            return len(encoded.data), Answer(decoded.tensors["h"], decoded.output)
+        codec = self.codec(setting.codec)
+        data = codec.encode(eight_bits(coded), setting.rate)
+        return codec.counted(data), self.judge.answer(codec.decode(data), (pixels.shape[0], pixels.shape[1]))
+
+    def codec(self, name: str) -> ImageCodec:
+        """A rival by its name."""
+        return next(codec for codec in self.codecs if codec.name == name)
+
+    def _point(self, setting: Setting, column: _Column, counts: NDArray[np.int64]) -> Point:
+        return Point(
+            setting=setting,
+            bpp=mean_estimate(np.array(column.bpp), counts),
+            feature_error=mean_estimate(np.array(column.errors), counts),
+            figures=self.measure.summary(column.records, counts),
+        )
+
+
+def chosen_rates(session: Session, wanted: Sequence[int] | None) -> tuple[int, ...]:
+    """The rates to evaluate, from few bits to many; all where none is asked for.
+
+    Raises:
+        UsageError: the bundle has no such rate.
+    """
+    rates = tuple(sorted(set(wanted))) if wanted is not None else tuple(range(session.rates))
+    for rate in rates:
+        if not 0 <= rate < session.rates:
+            raise UsageError(
+                f"there is no rate {rate}", expected=f"0 (fewest bits) to {session.rates - 1}", got=f"--rates {rate}"
+            )
+    return rates
+
+
+def eight_bits(coded: NDArray[Any]) -> NDArray[np.uint8]:
+    """Pixels in 0..255 as a picture; the rivals take nothing finer."""
+    return np.ascontiguousarray(coded if coded.dtype == np.uint8 else np.rint(coded).astype(np.uint8))
+
+
+def _of_labels(name: str) -> bool:
+    """Whether a figure is against labels: against itself, the teacher's answer is perfect."""
+    return name in ("miou", "map", "ap50")

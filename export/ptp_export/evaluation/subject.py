@@ -1,0 +1,123 @@
+"""What is evaluated: a bundle, or a checkpoint exported to a bundle for the occasion; and the teacher it imitates.
+
+A checkpoint is exported rather than run in PyTorch: so the bytes, the symbols and the post-processing are those that a
+device would see, and there is one path to trust.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ptp_export.options import WHOLE_RANGE, ExportOptions
+from ptp_export.oracle.checkpoint_task import CheckpointTask, load_task
+from ptp_export.pipeline import export
+from ptp_export.stages import SilentWatcher
+from ptp_model.teachers import Teacher
+from ptp_runtime.bundle import Bundle
+from ptp_runtime.errors import CheckpointError, TaskNotAvailableError
+from ptp_runtime.session import Session
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An opened session and its teacher.
+
+    Attributes:
+        session: of the bundle.
+        teacher: the whole task network.
+        title: for the reader: preset, task and precision.
+        checkpoint_sha256: identity of the weights.
+    """
+
+    session: Session
+    teacher: Teacher
+    title: str
+    checkpoint_sha256: str
+
+
+def is_bundle(source: str) -> bool:
+    """Whether the argument names a bundle rather than a checkpoint."""
+    return (Path(source) / MANIFEST).is_file()
+
+
+@contextmanager
+def opened(source: str, task: str | None, checkpoint: str, backend: str, threads: int | None) -> Iterator[Subject]:
+    """Open a bundle, or export a checkpoint and open that.
+
+    Args:
+        source: a bundle's or a checkpoint's folder, or ``demo``.
+        task: None: the bundle's, or ``seg``.
+        checkpoint: a bundle's own, from which its teacher is taken.
+        backend, threads: as for ``Session.open``.
+
+    Raises:
+        TaskNotAvailableError: the task is not in it, or has no teacher.
+        CheckpointError: the checkpoint is unusable, or not the bundle's.
+        BundleError, BackendError: see ``Session.open``.
+    """
+    if is_bundle(source):
+        yield from _from_bundle(source, task, checkpoint, backend, threads)
+        return
+    loaded = _with_teacher(source, task or "seg")
+    with TemporaryDirectory(prefix="ptp-eval-") as folder:
+        target = Path(folder) / "bundle"
+        export(_options(source, loaded.name, target), SilentWatcher())
+        with Session.open(target, backend, threads) as session:
+            yield _subject(session, loaded)
+
+
+def _from_bundle(
+    source: str, task: str | None, checkpoint: str, backend: str, threads: int | None
+) -> Iterator[Subject]:
+    bundle = Bundle.open(Path(source))
+    loaded = _with_teacher(checkpoint, task or bundle.manifest.task.name)
+    if bundle.manifest.model.checkpoint_sha256 != loaded.digest:
+        raise CheckpointError(
+            f"the bundle was not exported from the checkpoint {checkpoint}",
+            expected=f"a checkpoint of SHA-256 {bundle.manifest.model.checkpoint_sha256[:16]}…",
+            got=f"{loaded.digest[:16]}…",
+            hint="name the right one with --checkpoint: its teacher is the judge",
+        )
+    with Session.open(bundle, backend, threads, task) as session:
+        yield _subject(session, loaded)
+
+
+def _with_teacher(checkpoint: str, task: str) -> CheckpointTask:
+    loaded = load_task(checkpoint, task)
+    if loaded.chain.teacher is None:
+        raise TaskNotAvailableError(
+            f"the task {task!r} cannot be evaluated", expected="seg, det or cls", got=task, hint="it has no teacher"
+        )
+    return loaded
+
+
+def _subject(session: Session, loaded: CheckpointTask) -> Subject:
+    teacher, spec = loaded.chain.teacher, loaded.chain.codec.spec
+    assert teacher is not None  # noqa: S101  # _with_teacher
+    halves = any(graph.precision == "fp16" for graph in session.manifest.graphs)
+    title = f"ptp {spec.preset}, {loaded.name}, {'FP16' if halves else 'FP32'}"
+    return Subject(session, teacher, title, loaded.digest)
+
+
+def _options(checkpoint: str, task: str, output: Path) -> ExportOptions:
+    return ExportOptions(
+        task=task,
+        checkpoint=checkpoint,
+        output=output,
+        fp16=False,
+        accepted=WHOLE_RANGE,
+        profile=WHOLE_RANGE,
+        targets=(),
+        devices=(),
+        allow_partial=False,
+        overwrite=False,
+        only="",
+        log_folder=output.with_name("log"),
+        build_timeout_s=900.0,
+    )
