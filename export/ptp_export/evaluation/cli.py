@@ -29,18 +29,6 @@ Exit codes: 0 done, 2 a request that makes no sense, 3 an unusable photo, 5 an u
 """
 
 
-class _Numbers(click.ParamType[tuple[int, ...]]):
-    """Whole numbers with commas between them."""
-
-    name = "n,n,…"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        try:
-            return tuple(int(part) for part in str(value).split(","))
-        except ValueError:
-            self.fail(f"{value!r}: expected whole numbers with commas between them", param, ctx)
-
-
 @click.command(cls=PtpCommand, name="eval", epilog=_EPILOG)
 @click.argument("source", metavar="BUNDLE_OR_CHECKPOINT")
 @click.option("--task", type=click.Choice(["seg", "det", "cls"]), help="[default: the bundle's; seg of a checkpoint]")
@@ -55,7 +43,7 @@ class _Numbers(click.ParamType[tuple[int, ...]]):
 @click.option("--held-out", is_flag=True, help="Only the labelled photos that no training reads.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only so many photos, spread evenly.")
 @click.option("--codecs", default="jpeg,webp,avif,hevc", show_default=True, help="Rivals, with commas; '' for none.")
-@click.option("--rates", type=_Numbers(), help="Rates of a codec with several, with commas.  [default: all]")
+@click.option("--rates", metavar="N,N,...", help="Of a codec with several rates.  [default: all]")
 @click.option("--backend", default="cpu", show_default=True, help="What runs the graphs: as for ptp infer.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: the libraries' choice]")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the intervals' resamples.")
@@ -69,7 +57,7 @@ def eval_command(
     held_out: bool,
     limit: int | None,
     codecs: str,
-    rates: tuple[int, ...] | None,
+    rates: str | None,
     backend: str,
     threads: int | None,
     seed: int,
@@ -104,7 +92,7 @@ def eval_command(
         photos = gather(data, name, held_out, limit)
         judge = Judge(measured.teacher)
         measure = measure_of(name, judge.classes)
-        harness = Harness(measured.session, chosen_rates(measured.session, rates), rivals, judge, measure)
+        harness = Harness(measured.session, chosen_rates(measured.session, _numbers(rates)), rivals, judge, measure)
         found = _run(harness, photos, seed)
         result = document(Request(source, threads or 0, seed), measured, photos, harness, found)
         _show(result)
@@ -113,7 +101,16 @@ def eval_command(
         if html_file is not None:
             from ptp_export.evaluation.page import page_of
 
-            write_bytes(html_file, page_of(result, harness, photos.photos).encode())
+            write_bytes(html_file, page_of(result, harness, photos.photos, found).encode())
+
+
+def _numbers(text: str | None) -> tuple[int, ...] | None:
+    try:
+        return None if text is None else tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise UsageError(
+            f"--rates {text}", expected="whole numbers with commas between them", got=text or ""
+        ) from error
 
 
 def _run(harness: Harness, photos: PhotoList, seed: int) -> Any:

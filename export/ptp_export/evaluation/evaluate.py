@@ -20,6 +20,9 @@ from ptp_runtime.session import Session
 
 OURS = "ptp"
 
+#: Name of the class of pixels that show nothing.
+BACKGROUND = "__background__"
+
 
 class Watcher(Protocol):
     """Told about progress."""
@@ -62,12 +65,16 @@ class Evaluation:
         teacher: the uncompressed photographs' figures against labels, by name.
         classes: see :meth:`Measure.photos_of_classes`.
         sizes: bytes per photograph, by setting.
+        fidelity: the first figure against the teacher of each photograph alone, by setting of ours.
+        interesting: whether the teacher sees anything but background, per photograph.
     """
 
     points: tuple[Point, ...]
     teacher: dict[str, Estimate]
     classes: dict[str, dict[str, int]]
     sizes: dict[Setting, tuple[int, ...]]
+    fidelity: dict[Setting, tuple[float, ...]]
+    interesting: tuple[bool, ...]
 
 
 @dataclass
@@ -139,7 +146,21 @@ class Harness:
             teacher=teacher,
             classes=self.measure.photos_of_classes(uncompressed),
             sizes={setting: tuple(column.sizes) for setting, column in columns.items()},
+            fidelity={
+                setting: tuple(self.fidelity(record) for record in column.records)
+                for setting, column in columns.items()
+                if setting.codec == OURS
+            },
+            interesting=tuple(self._interesting(record) for record in uncompressed),
         )
+
+    def fidelity(self, record: Any) -> float:
+        """The measure's first figure against the teacher, of one photograph's record."""
+        return self.measure.summary([record], np.ones((1, 1), np.int64))[self.measure.fidelity].value
+
+    def _interesting(self, record: Any) -> bool:
+        shown = self.measure.photos_of_classes([record])
+        return any(sides["teacher"] for name, sides in shown.items() if name != BACKGROUND)
 
     def code(self, setting: Setting, pixels: NDArray[np.uint8], coded: NDArray[Any]) -> tuple[int, Answer]:
         """One photograph through one codec: the bytes it took, and what the task made of them.
