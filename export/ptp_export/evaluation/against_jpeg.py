@@ -49,12 +49,13 @@ class Comparison:
 
 
 @torch.no_grad()
-def compare(session: Session, teacher: Teacher, photos: Iterable[Path]) -> list[Comparison]:
+def compare(session: Session, teacher: Teacher, photos: Iterable[Path], rate: int | None = None) -> list[Comparison]:
     """Run both codecs on each photo.
 
     Args:
         session: a ``seg`` bundle.
         teacher: the bundle's teacher, whole.
+        rate: of a bundle with several; None: its default.
 
     Raises:
         UsageError: the bundle is of another task.
@@ -68,7 +69,7 @@ def compare(session: Session, teacher: Teacher, photos: Iterable[Path]) -> list[
         pixels = load_image(path)
         height, width = pixels.shape[:2]
         h, mask = _teacher(teacher, pixels)
-        encoded = session.encode_detailed(pixels)
+        encoded = session.encode_detailed(pixels, rate=rate)
         decoded = session.decode_detailed(encoded.data)
         if not isinstance(decoded.output, Segmentation):
             raise UsageError("the session decoded something else than a mask")

@@ -13,9 +13,12 @@ import numpy as np
 from PIL import Image
 
 from ptp_export.evaluation.image_codecs.protocol import Pixels
-from ptp_runtime.errors import MissingExtraError
+from ptp_runtime.errors import MissingExtraError, UnsupportedImageError
 
 _ODD_WIDTH, _ODD_HEIGHT = 1, 2
+#: Sides of the largest coding block, pixels; x265 wants a picture of at least one.
+_BLOCKS = (16, 32, 64)
+_SMALLEST = _BLOCKS[0]
 
 
 def _library() -> Any:
@@ -56,14 +59,29 @@ class Hevc:
         self._av = _library()
 
     def encode(self, pixels: Pixels, quality: int) -> bytes:
-        """See :class:`~ptp_export.evaluation.image_codecs.protocol.ImageCodec`; quality is x265's QP, 0..51."""
+        """See :class:`~ptp_export.evaluation.image_codecs.protocol.ImageCodec`; quality is x265's QP, 0..51.
+
+        Raises:
+            UnsupportedImageError: a side of less than 16 pixels.
+        """
         height, width = pixels.shape[:2]
+        if min(height, width) < _SMALLEST:
+            raise UnsupportedImageError(
+                "the photo is too small for x265",
+                expected=f"at least {_SMALLEST}×{_SMALLEST} pixels",
+                got=f"{width}×{height}",
+                hint="leave the photo out, or hevc out of --codecs",
+            )
+        block = max(size for size in _BLOCKS if size <= min(height, width))
         even = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         encoder = self._av.CodecContext.create("libx265", "w")
         encoder.height, encoder.width = even.shape[:2]
         encoder.pix_fmt, encoder.time_base = "yuv420p", Fraction(1)
         # libx265 prints its settings unless told otherwise; one thread makes the bytes the same on every machine.
-        fixed = f"qp={quality}:keyint=1:info=0:range=full:colormatrix=smpte170m:pools=none:frame-threads=1:log-level=-1"
+        fixed = (
+            f"qp={quality}:ctu={block}:keyint=1:info=0:range=full:colormatrix=smpte170m"
+            ":pools=none:frame-threads=1:log-level=-1"
+        )
         encoder.options = {"preset": "slow", "tune": "psnr", "x265-params": fixed}
         frame = self._av.VideoFrame.from_ndarray(_planes(even), format="yuv420p")
         packets = [*encoder.encode(frame), *encoder.encode(None)]

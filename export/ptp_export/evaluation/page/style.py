@@ -14,11 +14,13 @@ h3 { font-size: 15px; margin: 18px 0 6px }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(480px, 1fr)); gap: 10px 24px; margin-top: 18px }
 figure { margin: 0 } svg { width: 100%; height: auto; display: block }
 svg text { font: 12px system-ui, "DejaVu Sans", sans-serif; fill: #4a525c } svg .axis { fill: #1b1f24; font-size: 13px }
-svg .name { font-size: 13px; fill: currentColor } svg .grid { stroke: #e4e7eb } svg .level { stroke: #4a525c; stroke-dasharray: 5 4 }
+svg .name { font-size: 13px }
+svg .grid { stroke: #e4e7eb } svg .level { stroke: #4a525c; stroke-dasharray: 5 4 }
 .panels { display: grid; grid-template-columns: repeat(4, 1fr); gap: 10px } .panels img { width: 100%; display: block }
 figcaption { font-size: 13px; color: #4a525c; margin-top: 4px }
 .scroll { overflow-x: auto } table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums }
-th, td { padding: 3px 12px 3px 0; text-align: right; border-bottom: 1px solid #eceff2 } th:first-child { text-align: left }
+th, td { padding: 3px 12px 3px 0; text-align: right; border-bottom: 1px solid #eceff2 }
+th:first-child { text-align: left }
 thead th { border-bottom: 2px solid #c5ccd3 } small { color: #78818b } tr.ours { background: #fdf0f1 }
 td.less { color: #1d7a3e } td.more { color: #a2241f } td.none { color: #78818b; max-width: 190px }
 @media (max-width: 760px) { .panels { grid-template-columns: repeat(2, 1fr) } .charts { grid-template-columns: 1fr } }
