@@ -1,0 +1,127 @@
+"""``ptp eval`` on two small photographs: figures, JSON, page, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from ptp_export.evaluation.cli import eval_command
+from ptp_runtime.session import Session
+
+
+def _eval(*arguments: str) -> Result:
+    return CliRunner().invoke(eval_command, list(arguments))
+
+
+@pytest.fixture(scope="module")
+def small_photos(shipped_photos: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two shipped photographs of 100 and some pixels."""
+    folder = tmp_path_factory.mktemp("small")
+    for name in ("cat.jpg", "hopper.jpg"):
+        with Image.open(shipped_photos[name]) as image:
+            image.convert("RGB").resize((130, 97)).save(folder / f"{Path(name).stem}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(small_photos: Path, demo_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Any, str]:
+    """What the command prints, and its two files."""
+    folder = tmp_path_factory.mktemp("eval")
+    files = ["--json", str(folder / "eval.json"), "--html", str(folder / "eval.html")]
+    result = _eval(str(demo_bundle), "--data", str(small_photos), "--codecs", "jpeg", "--threads", "1", *files)
+    assert result.exit_code == 0, result.output
+    return result, json.loads((folder / "eval.json").read_text()), (folder / "eval.html").read_text()
+
+
+def test_the_points_are_complete(run: tuple[Result, Any, str]) -> None:
+    _, document, _ = run
+    assert set(document) >= {"points", "teacher_metric", "bd_rate", "photos", "classes", "environment", "notes"}
+    ours = [point for point in document["points"] if point["codec"] == "ptp"]
+    jpeg = [point for point in document["points"] if point["codec"] == "jpeg"]
+    assert [point["rate"] for point in ours] == [0]
+    assert len(jpeg) == 10
+    for point in document["points"]:
+        assert set(point) == {"codec", "rate", "bpp", "metric", "fidelity", "feature_error", "intervals", "figures"}
+        assert point["metric"] is None
+        assert 0 < point["bpp"] < 24
+        assert 0 <= point["fidelity"] <= 1
+        assert set(point["intervals"]) == {"bpp", "fidelity", "feature_error"}
+        low, high = point["intervals"]["bpp"]
+        assert low <= point["bpp"] <= high
+        assert set(point["figures"]) == {"teacher_miou", "teacher_photo_miou", "pixel_agreement"}
+    assert [point["bpp"] for point in jpeg] == sorted(point["bpp"] for point in jpeg)
+    assert jpeg[-1]["feature_error"] < jpeg[0]["feature_error"]
+    assert document["teacher_metric"] is None
+    assert set(document["bd_rate"]) == {"jpeg"}
+    assert set(document["bd_rate"]["jpeg"]["feature_error"]) == {"percent", "reason", "range", "at_one_rate"}
+    assert document["environment"]["threads"] == 1
+    assert sum(sides["teacher"] for sides in document["classes"].values()) > 0
+
+
+def test_the_bits_are_those_of_real_bytes(run: tuple[Result, Any, str], demo_bundle: Path, small_photos: Path) -> None:
+    _, document, _ = run
+    with Session.open(demo_bundle, backend="cpu", threads=1) as session:
+        sizes = {path.name: len(session.encode(path)) for path in sorted(small_photos.iterdir())}
+    assert {photo["name"]: photo["bytes"]["ptp"]["0"] for photo in document["photos"]} == sizes
+    ours = document["points"][0]
+    assert ours["bpp"] == pytest.approx(np.mean([8 * size / (130 * 97) for size in sizes.values()]), abs=1e-5)
+
+
+def test_the_table_and_its_warnings(run: tuple[Result, Any, str]) -> None:
+    result, _, _ = run
+    assert "mIoU to teacher" in result.stdout
+    assert re.search(r"^jpeg +88 ", result.stdout, re.MULTILINE)
+    assert "our rate against" in result.stdout
+    assert "2 photographs are too few" in result.stdout
+
+
+def test_the_page_needs_nothing_else(run: tuple[Result, Any, str]) -> None:
+    _, _, page = run
+    assert page.startswith("<!doctype html>")
+    assert page.count("<svg") == 4
+    assert page.count("data:image/jpeg;base64,") >= 4
+    assert not re.search(r'(src|href)="(?!data:)', page)
+    assert "<script" not in page
+
+
+def test_a_rival_can_be_left_out_and_seeds_repeat(demo_bundle: Path, small_photos: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        options = ["--limit", "1", "--codecs", "", "--seed", "5", "--json", str(tmp_path / name)]
+        assert _eval(str(demo_bundle), "--data", str(small_photos), *options).exit_code == 0
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert json.loads((tmp_path / "a").read_text())["bd_rate"] == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["nowhere"], 7, "no checkpoint at nowhere"),
+        (["demo", "--task", "det"], 5, "has no task 'det'"),
+        (["demo", "--codecs", "bpg"], 2, "no image codec 'bpg'"),
+        (["demo", "--json", "nowhere/eval.json"], 2, "expected a folder that exists"),
+    ],
+)
+def test_what_makes_no_sense_is_a_sentence(arguments: list[str], code: int, words: str) -> None:
+    result = _eval(*arguments)
+    assert result.exit_code == code, result.output
+    assert words in result.output
+    assert "Traceback" not in result.output
+
+
+def test_bundles_are_checked_too(demo_bundle: Path, small_photos: Path, tmp_path: Path) -> None:
+    for options, words in (
+        (["--rates", "3"], "there is no rate 3"),
+        (["--rates", "low"], "whole numbers"),
+        (["--task", "cls"], "no task 'cls'"),
+        (["--data", str(tmp_path)], "no photographs"),
+    ):
+        result = _eval(str(demo_bundle), "--codecs", "jpeg", *options)
+        assert result.exit_code in (2, 5), result.output
+        assert words in result.output
