@@ -87,9 +87,9 @@ def eval_command(
     if threads is not None:
         torch.set_num_threads(threads)
     rivals = tuple(image_codec(name.strip()) for name in dict.fromkeys(codecs.split(",")) if name.strip())
-    with subject.opened(source, task, checkpoint, backend, threads) as measured:
-        name = measured.session.manifest.task.name
-        photos = gather(data, name, held_out, limit)
+    name = subject.task_of(source, task)
+    photos = gather(data, name, held_out, limit)
+    with subject.opened(source, name, checkpoint, backend, threads, _Stages()) as measured:
         judge = Judge(measured.teacher)
         measure = measure_of(name, judge.classes)
         harness = Harness(measured.session, chosen_rates(measured.session, _numbers(rates)), rivals, judge, measure)
@@ -102,6 +102,21 @@ def eval_command(
             from ptp_export.evaluation.page import page_of
 
             write_bytes(html_file, page_of(result, harness, photos.photos, found).encode())
+
+
+class _Stages:
+    """Stages of an export, a line each, on stderr (see :class:`ptp_export.stages.StageWatcher`)."""
+
+    def planned(self, count: int) -> None:
+        """How many there will be."""
+        click.echo(f"exporting the checkpoint, {count} stages", err=True)
+
+    def started(self, name: str) -> None:
+        """Only what is done is told."""
+
+    def finished(self, name: str, seconds: float) -> None:
+        """A stage ended well."""
+        click.echo(f"  {name}  {seconds:.1f} s", err=True)
 
 
 def _numbers(text: str | None) -> tuple[int, ...] | None:

@@ -11,7 +11,7 @@ from ptp_export.evaluation.comparison import delta_rates
 from ptp_export.evaluation.curves.bjontegaard import DeltaRate
 from ptp_export.evaluation.curves.bootstrap import RESAMPLES, Estimate
 from ptp_export.evaluation.environment import environment
-from ptp_export.evaluation.evaluate import Evaluation, Harness, Point
+from ptp_export.evaluation.evaluate import BACKGROUND, Evaluation, Harness, Point
 from ptp_export.evaluation.photo_list import PhotoList
 from ptp_export.evaluation.subject import Subject
 
@@ -75,9 +75,10 @@ def notes(photos: PhotoList, classes: Mapping[str, Mapping[str, int]], labelled:
     if learned:
         found.append(f"{learned} of {count} photographs may have been learned from: the figures flatter our codec.")
     if labelled:
+        classes = {name: sides for name, sides in classes.items() if name != BACKGROUND}
         shown = {name: sides["labels"] for name, sides in classes.items() if sides["labels"]}
         rare = [f"{name} ({number})" for name, number in shown.items() if number < FEW_PHOTOS]
-        missing = [name.strip("_") for name, sides in classes.items() if not sides["labels"]]
+        missing = [name for name, sides in classes.items() if not sides["labels"]]
         if rare:
             found.append(f"Too few labelled photographs (under {FEW_PHOTOS}) show: {', '.join(rare)}.")
         if missing and len(missing) < len(classes):

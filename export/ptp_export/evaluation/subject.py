@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from ptp_export.options import WHOLE_RANGE, ExportOptions
 from ptp_export.oracle.checkpoint_task import CheckpointTask, load_task
 from ptp_export.pipeline import export
-from ptp_export.stages import SilentWatcher
+from ptp_export.stages import StageWatcher
 from ptp_model.teachers import Teacher
 from ptp_runtime.bundle import Bundle
 from ptp_runtime.errors import CheckpointError, TaskNotAvailableError
@@ -46,15 +46,29 @@ def is_bundle(source: str) -> bool:
     return (Path(source) / MANIFEST).is_file()
 
 
+def task_of(source: str, task: str | None) -> str:
+    """The task that was asked for; without one the bundle's, or ``seg`` of a checkpoint.
+
+    Raises:
+        BundleError: the bundle cannot be used.
+    """
+    if task is not None:
+        return task
+    return Bundle.open(Path(source)).manifest.task.name if is_bundle(source) else "seg"
+
+
 @contextmanager
-def opened(source: str, task: str | None, checkpoint: str, backend: str, threads: int | None) -> Iterator[Subject]:
-    """Open a bundle, or export a checkpoint and open that.
+def opened(
+    source: str, task: str, checkpoint: str, backend: str, threads: int | None, watcher: StageWatcher
+) -> Iterator[Subject]:
+    """Open a bundle, or export a checkpoint, which takes a minute or two, and open that.
 
     Args:
         source: a bundle's or a checkpoint's folder, or ``demo``.
-        task: None: the bundle's, or ``seg``.
+        task: see :func:`task_of`.
         checkpoint: a bundle's own, from which its teacher is taken.
         backend, threads: as for ``Session.open``.
+        watcher: told about the stages of the export.
 
     Raises:
         TaskNotAvailableError: the task is not in it, or has no teacher.
@@ -64,19 +78,17 @@ def opened(source: str, task: str | None, checkpoint: str, backend: str, threads
     if is_bundle(source):
         yield from _from_bundle(source, task, checkpoint, backend, threads)
         return
-    loaded = _with_teacher(source, task or "seg")
+    loaded = _with_teacher(source, task)
     with TemporaryDirectory(prefix="ptp-eval-") as folder:
         target = Path(folder) / "bundle"
-        export(_options(source, loaded.name, target), SilentWatcher())
+        export(_options(source, loaded.name, target), watcher)
         with Session.open(target, backend, threads) as session:
             yield _subject(session, loaded)
 
 
-def _from_bundle(
-    source: str, task: str | None, checkpoint: str, backend: str, threads: int | None
-) -> Iterator[Subject]:
+def _from_bundle(source: str, task: str, checkpoint: str, backend: str, threads: int | None) -> Iterator[Subject]:
     bundle = Bundle.open(Path(source))
-    loaded = _with_teacher(checkpoint, task or bundle.manifest.task.name)
+    loaded = _with_teacher(checkpoint, task)
     if bundle.manifest.model.checkpoint_sha256 != loaded.digest:
         raise CheckpointError(
             f"the bundle was not exported from the checkpoint {checkpoint}",

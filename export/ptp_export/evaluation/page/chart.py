@@ -7,8 +7,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-WIDTH, HEIGHT = 560, 380
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 58, 14, 44
+WIDTH, HEIGHT = 420, 330
+_LEFT, _RIGHT, _TOP, _BOTTOM = 36, 46, 10, 44
 #: Where a logarithmic axis of bits per pixel may have its marks.
 _RATE_MARKS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _LABEL_GAP = 15
@@ -71,7 +71,7 @@ def chart(title: str, curves: Sequence[Curve], level: Level | None = None, top: 
     """The picture.
 
     Args:
-        title: of the vertical axis, also read out by screen readers.
+        title: what is drawn, for screen readers; the page writes it above.
         curves: at least one with a point.
         level: a reference, or None.
         top: largest value that is drawn; larger ones lie on the upper border. None: all are drawn.
@@ -81,7 +81,7 @@ def chart(title: str, curves: Sequence[Curve], level: Level | None = None, top: 
     values = [v for p in points for v in (p.value, p.low, p.high) if v is not None] + ([level.value] if level else [])
     marks = _marks(min(values), min(max(values), top) if top is not None else max(values))
     frame = _Frame(rates, (marks[0], marks[-1]))
-    parts = [_axes(frame, title, marks)]
+    parts = [_axes(frame, marks)]
     if level is not None:
         parts.append(_level(frame, level))
     for curve in sorted(curves, key=lambda c: c.strong):
@@ -100,7 +100,7 @@ def _marks(low: float, high: float) -> list[float]:
     return [step * k for k in range(first, max(last, first + 1) + 1)]
 
 
-def _axes(frame: _Frame, title: str, marks: Sequence[float]) -> str:
+def _axes(frame: _Frame, marks: Sequence[float]) -> str:
     right, bottom = WIDTH - _RIGHT, HEIGHT - _BOTTOM
     digits = 2 if marks[1] - marks[0] < 0.1 - 1e-9 else 1
     parts = []
@@ -113,10 +113,9 @@ def _axes(frame: _Frame, title: str, marks: Sequence[float]) -> str:
             x = frame.x(rate)
             parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{bottom}"/>')
             parts.append(f'<text class="mark" x="{x:.1f}" y="{bottom + 17}" text-anchor="middle">{rate:g}</text>')
-    middle_x, middle_y = (_LEFT + right) / 2, (_TOP + bottom) / 2
-    parts.append(f'<text class="axis" x="{middle_x}" y="{HEIGHT - 6}" text-anchor="middle">bits per pixel</text>')
-    turned = f'transform="rotate(-90 13 {middle_y})"'
-    parts.append(f'<text class="axis" x="13" y="{middle_y}" {turned} text-anchor="middle">{html.escape(title)}</text>')
+    parts.append(
+        f'<text class="axis" x="{(_LEFT + right) / 2}" y="{HEIGHT - 6}" text-anchor="middle">bits per pixel</text>'
+    )
     return "".join(parts)
 
 
@@ -131,7 +130,7 @@ def _curve(frame: _Frame, curve: Curve) -> str:
     for point in curve.points:
         if point.low is not None and point.high is not None:
             x, low, high = frame.x(point.bpp), frame.y(point.low), frame.y(point.high)
-            width, opacity = (2, 0.6) if curve.strong else (1, 0.35)
+            width, opacity = (2, 0.6) if curve.strong else (1, 0.25)
             parts.append(
                 f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}" stroke="{curve.colour}" '
                 f'stroke-width="{width}" opacity="{opacity}"/>'
@@ -154,8 +153,8 @@ def _names(frame: _Frame, curves: Sequence[Curve]) -> str:
     parts, lowest = [], -math.inf
     for y, x, curve in sorted(drawn, key=lambda end: end[0]):
         # Only names that stand at the same place can overlap.
-        placed = max(y + 4, lowest + _LABEL_GAP) if x > WIDTH - _RIGHT - 60 else y + 4
-        lowest = placed if x > WIDTH - _RIGHT - 60 else lowest
+        placed = max(y + 4, lowest + _LABEL_GAP) if x > WIDTH - _RIGHT - 90 else y + 4
+        lowest = placed if x > WIDTH - _RIGHT - 90 else lowest
         weight = ' font-weight="700"' if curve.strong else ""
         parts.append(
             f'<text class="name" x="{x + 8:.1f}" y="{placed:.1f}" style="fill:{curve.colour}"{weight}>'

@@ -42,8 +42,7 @@ def page_from(result: Mapping[str, Any], pictures: Sequence[Example]) -> str:
         _deltas(result),
         "<h2>Examples</h2>" if pictures else "",
         *(_example(example) for example in pictures),
-        "<h2>Every point</h2>",
-        _points(result),
+        f"<details><summary>Every point</summary>{_points(result)}</details>",
         _classes(result),
         _about(result),
     ]
@@ -81,7 +80,7 @@ def _charts(result: Mapping[str, Any]) -> str:
 
 def _figure(title: str, curves: Sequence[Curve], level: Level | None = None, top: float | None = None) -> str:
     drawn = [curve for curve in curves if curve.points]
-    return f"<figure>{chart(title, drawn, level, top)}</figure>" if drawn else ""
+    return f"<figure><h4>{html.escape(title)}</h4>{chart(title, drawn, level, top)}</figure>" if drawn else ""
 
 
 def _curves(result: Mapping[str, Any], name: str) -> list[Curve]:
@@ -175,7 +174,10 @@ def _example(example: Example) -> str:
         f'<figure><img alt="" src="{panel.source}"><figcaption>{panel.caption}</figcaption></figure>'
         for panel in example.panels
     )
-    return f"<h3>{html.escape(example.title)}</h3><div class=panels>{panels}</div>"
+    legend = "".join(
+        f'<span class=chip style="background:{colour}"></span>{html.escape(name)}' for name, colour in example.legend
+    )
+    return f"<h3>{html.escape(example.title)}<small>{legend}</small></h3><div class=panels>{panels}</div>"
 
 
 def _table(heading: Sequence[str], rows: Sequence[str]) -> str:

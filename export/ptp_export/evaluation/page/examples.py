@@ -10,9 +10,10 @@ import numpy as np
 
 from ptp_export.evaluation.evaluate import OURS, Evaluation, Harness, Setting, eight_bits
 from ptp_export.evaluation.image_codecs.protocol import quality_for
-from ptp_export.evaluation.page.pictures import data_uri
+from ptp_export.evaluation.page.pictures import colour, data_uri
 from ptp_export.evaluation.photo_list import EvaluationPhoto
-from ptp_runtime.tasks import TaskOutput
+from ptp_export.evaluation.tables import HEADINGS
+from ptp_runtime.tasks import Segmentation, TaskOutput
 
 #: Which photographs: by our fidelity, from worst (0) to best (1).
 RANKS = ((0.25, "lower quartile"), (0.5, "median"), (0.75, "upper quartile"))
@@ -33,10 +34,12 @@ class Example:
     Attributes:
         title: its name and why it was chosen.
         panels: photograph, teacher, ours, the best rival.
+        legend: classes of the masks that the teacher or our codec shows, and their CSS colours.
     """
 
     title: str
     panels: tuple[Panel, ...]
+    legend: tuple[tuple[str, str], ...] = ()
 
 
 def examples(harness: Harness, photos: Sequence[EvaluationPhoto], found: Evaluation) -> list[Example]:
@@ -76,9 +79,15 @@ def _example(harness: Harness, photo: EvaluationPhoto, setting: Setting, words: 
         rivals.append((score, Panel(data_uri(picture, answer), caption)))
     if rivals:
         panels.append(max(rivals, key=lambda pair: pair[0])[1])
-    return Example(f"{photo.name} ({words} of our fidelity)", tuple(panels))
+    return Example(f"{photo.name} ({words} of our fidelity)", tuple(panels), _legend(truth, ours.output))
+
+
+def _legend(*outputs: TaskOutput) -> tuple[tuple[str, str], ...]:
+    masks = [output for output in outputs if isinstance(output, Segmentation)]
+    shown = sorted({int(label) for output in masks for label in np.unique(output.mask)} - {0})
+    return tuple((masks[0].classes[label], "#{:02x}{:02x}{:02x}".format(*colour(label))) for label in shown)
 
 
 def _figures(harness: Harness, output: TaskOutput, truth: TaskOutput, count: int) -> str:
     record: Any = harness.measure.record(output, truth, None)
-    return f"{count:,} bytes, {harness.fidelity(record):.3f} {harness.measure.words[harness.measure.fidelity]}"
+    return f"{count:,} bytes, {harness.fidelity(record):.3f} {HEADINGS[harness.measure.fidelity]}"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
+import colorsys
 import io
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from ptp_runtime.palette import voc_palette
 from ptp_runtime.tasks import Classification, Detections, Segmentation, TaskOutput
 
 #: Longest side on the page, pixels.
@@ -34,6 +34,15 @@ def data_uri(pixels: NDArray[np.uint8], output: TaskOutput | None) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
+def colour(label: int) -> tuple[int, int, int]:
+    """A class's colour, 0..255: neighbouring numbers are a golden section of the circle of hues apart.
+
+    VOC's own colours are too dark or too pale over a photograph.
+    """
+    red, green, blue = colorsys.hsv_to_rgb(label * 0.618 % 1, 0.85, 0.95)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
 def _drawn(picture: Image.Image, output: TaskOutput | None) -> Image.Image:
     scale = min(1.0, LARGEST_SIDE / max(picture.size))
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
@@ -49,9 +58,8 @@ def _drawn(picture: Image.Image, output: TaskOutput | None) -> Image.Image:
 
 
 def _tinted(pixels: NDArray[np.uint8], mask: NDArray[np.uint8]) -> Image.Image:
-    """Classes in VOC's colours, brightened, over the picture in grey; a white line along their borders."""
-    palette = voc_palette()
-    colours = np.where(palette > 0, 127 + palette // 2, 0)[mask].astype(np.float64)
+    """Classes in strong colours over the picture in grey; a white line along their borders."""
+    colours = np.array([colour(label) for label in range(256)], np.float64)[mask]
     grey = pixels.mean(2, keepdims=True).repeat(3, 2)
     blend = np.where(mask[:, :, None] > 0, grey * (1 - _OPACITY) + colours * _OPACITY, 0.25 * pixels + 0.75 * grey)
     edge = np.zeros(mask.shape, bool)
@@ -63,12 +71,10 @@ def _tinted(pixels: NDArray[np.uint8], mask: NDArray[np.uint8]) -> Image.Image:
 
 def _boxes(image: Image.Image, output: Detections, scale: float) -> None:
     draw = ImageDraw.Draw(image)
-    palette = voc_palette()
     for box, score, label in list(zip(output.boxes, output.scores, output.labels, strict=True))[::-1]:
         if score >= SHOWN_SCORE:
             left, top, right, bottom = (float(value) * scale for value in box)
-            red, green, blue = (int(127 + value // 2) for value in palette[int(label) % 256])
-            draw.rectangle((left, top, right, bottom), outline=(red, green, blue), width=2)
+            draw.rectangle((left, top, right, bottom), outline=colour(int(label)), width=2)
             draw.text((left + 3, top + 1), f"{output.classes[label]} {score:.2f}", fill=_WHITE, font=_font())
 
 
