@@ -1,6 +1,6 @@
 """The demo's rate and fidelity on held-out photographs, beside JPEG at equal bytes through the same teacher.
 
-    python benchmarks/compression.py BUNDLE PHOTO... [--checkpoint demo] [--json FILE]
+    python benchmarks/compression.py BUNDLE PHOTO... [--checkpoint demo] [--rate N]... [--json FILE]
 
 Without PHOTO: the shipped parity photographs, which a test keeps out of the training photographs. Others must be listed
 as held out in the checkpoint's provenance, unless ``--unseen`` says that they were kept apart by other means.
@@ -39,11 +39,18 @@ def summary(rows: list[Comparison]) -> dict[str, object]:
 @click.argument("bundle", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("photo", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--checkpoint", default="demo", show_default=True)
+@click.option("--rate", "rates", type=int, multiple=True, help="Repeatable.  [default: the bundle's]")
 @click.option("--unseen", is_flag=True, help="The photographs were kept apart from all training by other means.")
 @click.option("--threads", default=2, show_default=True)
 @click.option("--json", "output", type=click.Path(dir_okay=False, path_type=Path))
 def main(
-    bundle: Path, photo: tuple[Path, ...], checkpoint: str, unseen: bool, threads: int, output: Path | None
+    bundle: Path,
+    photo: tuple[Path, ...],
+    checkpoint: str,
+    rates: tuple[int, ...],
+    unseen: bool,
+    threads: int,
+    output: Path | None,
 ) -> None:
     torch.set_num_threads(threads)
     loaded = checkpoints.load(checkpoint)
@@ -52,14 +59,16 @@ def main(
     if trained and not unseen:
         raise SystemExit(f"not held out of training, by the checkpoint's provenance: {', '.join(trained[:5])}")
     paths = list(photo) or [entry.path for entry in shipped("parity")]
+    document: dict[str, object] = {"environment": environment(), "checkpoint": loaded.digest}
+    found = []
     with Session.open(bundle, backend="cpu", threads=threads) as session:
-        rows = compare(session, loaded.tasks["seg"].teacher, paths)
-    result = summary(rows)
-    print(json.dumps(result, indent=1))
+        document["default_rate"] = session.default_rate
+        for rate in rates or (session.default_rate,):
+            rows = compare(session, loaded.tasks["seg"].teacher, paths, rate)
+            found.append({"rate": rate, "summary": summary(rows), "photos": [asdict(row) for row in rows]})
+            print(f"rate {rate}", json.dumps(found[-1]["summary"], indent=1), flush=True)
     if output:
-        document = {"environment": environment(), "checkpoint": loaded.digest, "summary": result}
-        document["photos"] = [asdict(row) for row in rows]
-        output.write_text(json.dumps(document, indent=1) + "\n")
+        output.write_text(json.dumps(document | {"rates": found}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

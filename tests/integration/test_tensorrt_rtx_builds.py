@@ -23,7 +23,7 @@ from ptp_runtime.errors import MissingExtraError, PrecisionNotMetError, StageFai
 from ptp_runtime.manifest import GraphEntry
 
 SIZES = SizeRange(Size(1, 1), Size(300, 451), Size(512, 768))
-GRAPHS = ["analysis", "hyper", *(f"step_{k:02d}" for k in range(6)), "synthesis", "head"]
+GRAPHS = ["analysis", "hyper", *(f"step_{k:02d}" for k in range(8)), "synthesis", "head"]
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt-rtx is not installed: make test installs it"
@@ -52,7 +52,7 @@ def _build(graph: OnnxGraph, folder: Path, audit: PrecisionAudit | None, timeout
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_every_graph_of_the_tiny_preset_builds(name: str, demo_bundle: Path, tmp_path: Path) -> None:
+def test_every_graph_of_the_demo_builds(name: str, demo_bundle: Path, tmp_path: Path) -> None:
     bundle = Bundle.open(demo_bundle)
     entry = bundle.manifest.graph(name)
     graph = _read(bundle, entry)

@@ -66,7 +66,7 @@ def compare(session: Session, teacher: Teacher, photos: Iterable[Path], rate: in
         )
     rows = []
     for path in photos:
-        pixels = load_image(path)
+        pixels = load_image(path, convert=True)
         height, width = pixels.shape[:2]
         h, mask = _teacher(teacher, pixels)
         encoded = session.encode_detailed(pixels, rate=rate)
