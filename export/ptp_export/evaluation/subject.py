@@ -78,17 +78,17 @@ def opened(
     if is_bundle(source):
         yield from _from_bundle(source, task, checkpoint, backend, threads)
         return
-    loaded = _with_teacher(source, task)
+    loaded, teacher = _with_teacher(source, task)
     with TemporaryDirectory(prefix="ptp-eval-") as folder:
         target = Path(folder) / "bundle"
         export(_options(source, loaded.name, target), watcher)
         with Session.open(target, backend, threads) as session:
-            yield _subject(session, loaded)
+            yield _subject(session, loaded, teacher)
 
 
 def _from_bundle(source: str, task: str, checkpoint: str, backend: str, threads: int | None) -> Iterator[Subject]:
     bundle = Bundle.open(Path(source))
-    loaded = _with_teacher(checkpoint, task)
+    loaded, teacher = _with_teacher(checkpoint, task)
     if bundle.manifest.model.checkpoint_sha256 != loaded.digest:
         raise CheckpointError(
             f"the bundle was not exported from the checkpoint {checkpoint}",
@@ -97,21 +97,21 @@ def _from_bundle(source: str, task: str, checkpoint: str, backend: str, threads:
             hint="name the right one with --checkpoint: its teacher is the judge",
         )
     with Session.open(bundle, backend, threads, task) as session:
-        yield _subject(session, loaded)
+        yield _subject(session, loaded, teacher)
 
 
-def _with_teacher(checkpoint: str, task: str) -> CheckpointTask:
+def _with_teacher(checkpoint: str, task: str) -> tuple[CheckpointTask, Teacher]:
     loaded = load_task(checkpoint, task)
-    if loaded.chain.teacher is None:
+    teacher = loaded.chain.teacher
+    if teacher is None:
         raise TaskNotAvailableError(
             f"the task {task!r} cannot be evaluated", expected="seg, det or cls", got=task, hint="it has no teacher"
         )
-    return loaded
+    return loaded, teacher
 
 
-def _subject(session: Session, loaded: CheckpointTask) -> Subject:
-    teacher, spec = loaded.chain.teacher, loaded.chain.codec.spec
-    assert teacher is not None  # noqa: S101  # _with_teacher
+def _subject(session: Session, loaded: CheckpointTask, teacher: Teacher) -> Subject:
+    spec = loaded.chain.codec.spec
     halves = any(graph.precision == "fp16" for graph in session.manifest.graphs)
     title = f"ptp {spec.preset}, {loaded.name}, {'FP16' if halves else 'FP32'}"
     return Subject(session, teacher, title, loaded.digest)
