@@ -45,16 +45,22 @@ def delta_table(result: Mapping[str, Any]) -> Table:
     table = _table("our rate against", *(HEADINGS[name] for name in names))
     for rival, figures in result["bd_rate"].items():
         table.add_row(rival, *(delta_text(figures[name]) for name in names))
-    single = any(entry["at_one_rate"] for figures in result["bd_rate"].values() for entry in figures.values())
-    what = "at our one rate, no Bjøntegaard average" if single else "Bjøntegaard delta rate"
-    table.caption = f"{what}; negative: ours needs fewer bits at an equal figure"
+    table.caption = f"Bjøntegaard delta rate; negative: ours needs fewer bits at an equal figure{footnote(result)}"
     table.caption_justify = "left"
     return table
 
 
 def delta_text(entry: Mapping[str, Any]) -> str:
-    """A difference of rates in per cent, or why there is none."""
-    return str(entry["reason"]) if entry["percent"] is None else f"{entry['percent']:+.1f} %"
+    """A difference of rates in per cent, starred where it is no average, or why there is none."""
+    if entry["percent"] is None:
+        return str(entry["reason"])
+    return f"{entry['percent']:+.1f} %" + ("*" if entry["at_one_rate"] else "")
+
+
+def footnote(result: Mapping[str, Any]) -> str:
+    """What the star means, where there is one."""
+    starred = any(entry["at_one_rate"] for figures in result["bd_rate"].values() for entry in figures.values())
+    return "; * at our only point of use, no average" if starred else ""
 
 
 def _table(*headings: str) -> Table:

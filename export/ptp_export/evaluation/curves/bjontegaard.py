@@ -31,7 +31,7 @@ class DeltaRate:
             curves cannot be compared.
         reason: why there is none; empty where there is.
         low, high: the range of the figure over which was averaged.
-        at_one_rate: ours is a single point: the difference is the one at this point's figure, no average.
+        at_one_rate: ours has one efficient point: the difference is the one at its figure, no average.
     """
 
     percent: float | None

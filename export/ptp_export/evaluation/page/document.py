@@ -11,7 +11,7 @@ from ptp_export.evaluation.page.chart import Curve, CurvePoint, Level, chart
 from ptp_export.evaluation.page.examples import Example, examples
 from ptp_export.evaluation.page.style import STYLE
 from ptp_export.evaluation.photo_list import EvaluationPhoto
-from ptp_export.evaluation.tables import HEADINGS, delta_text
+from ptp_export.evaluation.tables import HEADINGS, delta_text, footnote
 
 #: Ours first; then the rivals in their order.
 _COLOURS = ("#c8102e", "#2563a8", "#3f8f5f", "#8a5fb0", "#b07d1e", "#5b6770")
@@ -116,18 +116,16 @@ def _deltas(result: Mapping[str, Any]) -> str:
         return "<p>No rival was asked for.</p>"
     names = list(next(iter(result["bd_rate"].values())))
     rows = []
-    single = False
     for rival, figures in result["bd_rate"].items():
         cells = []
         for name in names:
             entry = figures[name]
-            single = single or entry["at_one_rate"]
             kind = "none" if entry["percent"] is None else "less" if entry["percent"] < 0 else "more"
             cells.append(f"<td class={kind}>{html.escape(delta_text(entry))}</td>")
         rows.append(f"<tr><th>{html.escape(rival)}</th>{''.join(cells)}</tr>")
-    what = "The difference at our one rate" if single else "Bjøntegaard delta rate"
     return (
-        f"<p>{what}: how much more rate (+) or less (−) ours takes than the rival for an equal figure.</p>"
+        "<p>Bjøntegaard delta rate: how much more rate (+) or less (−) ours takes than the rival for an equal figure"
+        f"{footnote(result)}.</p>"
         f"{_table(['ours against', *(HEADINGS[name] for name in names)], rows)}"
     )
 
