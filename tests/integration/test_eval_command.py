@@ -62,7 +62,13 @@ def test_the_points_are_complete(run: tuple[Result, Any, str], demo_bundle: Path
     assert jpeg[-1]["feature_error"] < jpeg[0]["feature_error"]
     assert document["teacher_metric"] is None
     assert set(document["bd_rate"]) == {"jpeg"}
-    assert set(document["bd_rate"]["jpeg"]["feature_error"]) == {"percent", "reason", "range", "at_one_rate"}
+    assert set(document["bd_rate"]["jpeg"]["feature_error"]) == {
+        "percent",
+        "reason",
+        "range",
+        "at_one_rate",
+        "unsteady",
+    }
     assert document["environment"]["threads"] == 1
     assert sum(sides["teacher"] for sides in document["classes"].values()) > 0
 

@@ -84,6 +84,13 @@ def test_a_point_that_costs_more_and_gives_less_is_left_out() -> None:
     assert efficient(points) == tuple(_points((0.1, 1), (0.2, 2.5), (0.4, 3)))
 
 
+def test_a_curve_that_mostly_falls_is_marked() -> None:
+    rising, falling = _points((0.1, 1), (0.2, 2), (0.4, 3)), _points((0.1, 1), (0.2, 0.5), (0.3, 0.7), (0.4, 3))
+    assert delta_rate(rising, falling).unsteady
+    assert delta_rate(falling, rising).unsteady
+    assert not delta_rate(rising, rising).unsteady
+
+
 def test_resamples_keep_the_number_of_photographs_and_the_seed() -> None:
     counts = draws(7, seed=3, resamples=50)
     assert counts.shape == (50, 7)

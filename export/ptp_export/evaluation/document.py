@@ -124,6 +124,7 @@ def _delta(value: DeltaRate) -> dict[str, Any]:
         "reason": value.reason or None,
         "range": [_number(value.low), _number(value.high)],
         "at_one_rate": value.at_one_rate,
+        "unsteady": value.unsteady,
     }
 
 

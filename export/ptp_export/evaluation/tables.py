@@ -51,16 +51,17 @@ def delta_table(result: Mapping[str, Any]) -> Table:
 
 
 def delta_text(entry: Mapping[str, Any]) -> str:
-    """A difference of rates in per cent, starred where it is no average, or why there is none."""
+    """A difference of rates in per cent, marked where it is no average or not to be relied on, or why there is none."""
     if entry["percent"] is None:
         return str(entry["reason"])
-    return f"{entry['percent']:+.1f} %" + ("*" if entry["at_one_rate"] else "")
+    return f"{entry['percent']:+.1f} %" + ("*" if entry["at_one_rate"] else "") + ("†" if entry["unsteady"] else "")
 
 
 def footnote(result: Mapping[str, Any]) -> str:
-    """What the star means, where there is one."""
-    starred = any(entry["at_one_rate"] for figures in result["bd_rate"].values() for entry in figures.values())
-    return "; * at our only point of use, no average" if starred else ""
+    """What the marks mean, where there are any."""
+    entries = [e for figures in result["bd_rate"].values() for e in figures.values() if e["percent"] is not None]
+    starred = "; * at our only point of use, no average" if any(e["at_one_rate"] for e in entries) else ""
+    return starred + ("; † a curve that falls in places: mostly noise" if any(e["unsteady"] for e in entries) else "")
 
 
 def _table(*headings: str) -> Table:

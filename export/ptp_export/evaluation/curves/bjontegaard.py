@@ -32,6 +32,8 @@ class DeltaRate:
         reason: why there is none; empty where there is.
         low, high: the range of the figure over which was averaged.
         at_one_rate: ours has one efficient point: the difference is the one at its figure, no average.
+        unsteady: more than a third of a curve's points was left out because it falls there: noise decides as much as
+            the codecs do.
     """
 
     percent: float | None
@@ -39,6 +41,7 @@ class DeltaRate:
     low: float = float("nan")
     high: float = float("nan")
     at_one_rate: bool = False
+    unsteady: bool = False
 
 
 def efficient(points: Sequence[RatePoint]) -> tuple[RatePoint, ...]:
@@ -61,7 +64,9 @@ def delta_rate(ours: Sequence[RatePoint], other: Sequence[RatePoint]) -> DeltaRa
         ours: at least one point.
         other: at least two that are efficient.
     """
-    mine, theirs = (efficient([p for p in points if not np.isnan(p.figure)]) for points in (ours, other))
+    known = [[p for p in points if not np.isnan(p.figure)] for points in (ours, other)]
+    mine, theirs = (efficient(points) for points in known)
+    unsteady = any(3 * len(kept) < 2 * len(points) for kept, points in zip((mine, theirs), known, strict=True))
     if not mine or len(theirs) < 2:
         return DeltaRate(None, "a curve has too few points of increasing quality")
     low, high = max(mine[0].figure, theirs[0].figure), min(mine[-1].figure, theirs[-1].figure)
@@ -70,9 +75,9 @@ def delta_rate(ours: Sequence[RatePoint], other: Sequence[RatePoint]) -> DeltaRa
     their_curve = _log_rate(theirs)
     if len(mine) == 1:
         ratio = np.log(mine[0].bpp) - their_curve.at(mine[0].figure)
-        return DeltaRate(float(100 * np.expm1(ratio)), low=low, high=high, at_one_rate=True)
+        return DeltaRate(float(100 * np.expm1(ratio)), low=low, high=high, at_one_rate=True, unsteady=unsteady)
     mean = (_log_rate(mine).integral(low, high) - their_curve.integral(low, high)) / (high - low)
-    return DeltaRate(float(100 * np.expm1(mean)), low=low, high=high)
+    return DeltaRate(float(100 * np.expm1(mean)), low=low, high=high, unsteady=unsteady)
 
 
 def _log_rate(points: Sequence[RatePoint]) -> Pchip:

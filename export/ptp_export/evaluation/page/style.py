@@ -11,7 +11,8 @@ h3 { font-size: 15px; margin: 18px 0 6px }
 .lead { max-width: 860px; margin: 0 0 10px }
 .note { margin: 6px 0; padding: 6px 12px; background: #fff6e0; border-left: 4px solid #d9a21b; max-width: 860px }
 .small { color: #4a525c; font-size: 13px; margin: 2px 0 }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(340px, 1fr)); gap: 14px 20px; margin-top: 18px }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(340px, 1fr)); gap: 14px 20px;
+          align-items: end; margin-top: 18px }
 summary { font-size: 19px; font-weight: 700; margin: 30px 0 8px; cursor: pointer }
 h4 { font-size: 13.5px; margin: 0 0 2px }
 figure { margin: 0 } svg { width: 100%; height: auto; display: block }
