@@ -42,7 +42,7 @@ def analysis() -> tuple[Graph, GraphSample, GraphSample]:
 
 def _worst(data: bytes, sample: GraphSample, dtype: type[np.floating]) -> float:  # type: ignore[type-arg]
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    found = session.run(["y", "z"], {"image": sample.inputs["image"].astype(dtype)})
+    found = session.run(["y", "z"], {name: value.astype(dtype) for name, value in sample.inputs.items()})
     errors = [float_error(v, np.asarray(sample.outputs[n])) for v, n in zip(found, ("y", "z"), strict=True)]
     return max(error.typical for error in errors)
 
@@ -53,11 +53,11 @@ def _half_export(graph: Graph, sample: GraphSample, path: Path) -> bytes:
         warnings.simplefilter("ignore")  # about torch's own internals
         torch.onnx.export(
             module,
-            kwargs={"image": torch.from_numpy(np.asarray(sample.inputs["image"])).half()},
+            kwargs={name: torch.from_numpy(np.asarray(value)).half() for name, value in sample.inputs.items()},
             f=path,
             dynamo=True,
             opset_version=20,
-            input_names=["image"],
+            input_names=list(sample.inputs),
             output_names=["y", "z"],
             external_data=False,
             verbose=False,
