@@ -99,7 +99,7 @@ demo: $(VENV)/.demo
 test: lint types unit runtime-test
 
 lint: $(VENV)/.test
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --no-cache .
 
 types: $(VENV)/.test
 	$(BIN)/mypy

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ptp_runtime.rate_gains import RateGains
 
 from ptp_export.bundle.task_info import declared_resize, task_info
 from ptp_export.engines.engine_from_onnx import Engine
@@ -40,6 +39,7 @@ from ptp_runtime.manifest import (
     entropy_identity,
     json_from_manifest,
 )
+from ptp_runtime.rate_gains import RateGains
 from ptp_runtime.tables import Tables
 
 #: Packages whose versions shape the files of a bundle.
