@@ -184,7 +184,11 @@ def _load_task(spec: ModelSpec, name: str, state: Mapping[str, Tensor]) -> TaskM
 
 
 def _halved(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    halved = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+    # The teacher's stem stays as it was published: it is small, and variances can lie below float16.
+    halved = {
+        name: value if not value.is_floating_point() or name.startswith("stem.") else value.half()
+        for name, value in state.items()
+    }
     if lost := [name for name, value in halved.items() if not bool(torch.isfinite(value).all())]:
         raise CheckpointError(
             f"{len(lost)} tensors hold values beyond float16 ({', '.join(lost[:3])}); save the checkpoint in float32"

@@ -81,6 +81,7 @@ class FeatureCodec(nn.Module):
         # Statistics of the teacher's feature; the networks work on (h - mean) / std.
         self.register_buffer("feature_mean", torch.zeros(1, spec.F, 1, 1))
         self.register_buffer("feature_std", torch.ones(1, spec.F, 1, 1))
+        self.stem = transforms.teacher_stem(spec)
         self.g_a = transforms.analysis(spec)
         self.h_a = hyper_analysis(spec)
         self.h_mu = hyper_synthesis(spec)
@@ -103,7 +104,7 @@ class FeatureCodec(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Image (and gains of a rate, [B or 1, M, 1, 1]) → y [B, M, H/16, W/16] and z [B, Z, H/64, W/64], unrounded."""
         x = (image - self.image_mean) / self.image_std
-        y = self.g_a(x)
+        y = self.g_a(x if self.stem is None else (self.stem(x) - self.feature_mean) / self.feature_std)
         if prompts is not None:
             y = y + prompts.p_ga(x)
         y = limited(y, LATENT_LIMIT)

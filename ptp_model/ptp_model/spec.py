@@ -13,7 +13,7 @@ from typing import Any
 
 from ptp_model.errors import SpecError
 
-TRANSFORMS = ("cnn", "swin")
+TRANSFORMS = ("cnn", "swin", "stem")
 CONTEXTS = ("checkerboard", "zigzag")
 
 #: Task name -> task id in the stream's header. Id 0 is the universal codec without prompts (the human view).
@@ -76,7 +76,8 @@ class ModelSpec:
 
     Attributes:
         preset: name this spec started from.
-        transform: ``cnn`` or ``swin``: the backbone of analysis and synthesis.
+        transform: ``cnn`` or ``swin``: the backbone of analysis and synthesis; ``stem``: cnn, with an analysis that
+            begins with the teacher's own frozen first layers.
         context: ``checkerboard`` or ``zigzag``: mode of the spatial-channel context model.
         teacher: name of the teacher family whose second-stage feature is coded.
         N: channels inside the transforms from stride 8 on.
@@ -278,7 +279,7 @@ def preset(
 
     Args:
         name: preset.
-        transform: ``cnn`` or ``swin``.
+        transform: ``cnn``, ``swin`` or ``stem``.
         context: ``checkerboard`` or ``zigzag``.
         teacher: key of :data:`TEACHERS`; the preset's own if not given.
         rates: how many rates one set of weights serves.

@@ -117,6 +117,14 @@ def test_one_graph_serves_all_rates(name: str, photo: np.ndarray) -> None:  # ty
     assert np.abs(outputs[0]).mean() < np.abs(outputs[1]).mean() < np.abs(outputs[2]).mean(), "the gain is not read"
 
 
+def test_an_analysis_with_the_teachers_stem_is_exported(photo: np.ndarray) -> None:  # type: ignore[type-arg]
+    chain = _chain("stem", "checkerboard", loud_prompts=True)
+    file = onnx_from_graph(_graphs(chain)["analysis"])
+    assert not any(node.op_type == "BatchNormalization" for node in file.model.graph.node)
+    for run in _runs(chain, photo):
+        _assert_equal(file, run.graphs["analysis"])
+
+
 def test_a_first_step_declares_only_the_inputs_it_reads() -> None:
     graphs = _graphs(_chain("cnn", "checkerboard", loud_prompts=False))
     first, second = onnx_from_graph(graphs["step_00"]), onnx_from_graph(graphs["step_01"])

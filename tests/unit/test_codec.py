@@ -13,7 +13,7 @@ from ptp_model.prompts import TaskPrompts
 from ptp_model.quantization import MEAN_STEPS
 from ptp_model.spec import preset
 
-KINDS = [("cnn", "checkerboard"), ("cnn", "zigzag"), ("swin", "checkerboard")]
+KINDS = [("cnn", "checkerboard"), ("cnn", "zigzag"), ("swin", "checkerboard"), ("stem", "checkerboard")]
 
 
 def codec(transform: str = "cnn", context: str = "checkerboard") -> FeatureCodec:

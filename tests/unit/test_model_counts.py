@@ -7,7 +7,7 @@ from torch import nn
 
 from ptp_model.codec import FeatureCodec
 from ptp_model.prompts import TaskPrompts
-from ptp_model.spec import PRESETS, ModelSpec, preset
+from ptp_model.spec import PRESETS, TRANSFORMS, ModelSpec, preset
 
 #: (preset, transform, context) → module → expected count in millions.
 EXPECTED = {
@@ -22,6 +22,9 @@ EXPECTED = {
         "lrcp": 1.091,
     },
     ("full", "swin", "checkerboard"): {"g_a": 6.90, "g_s": 7.04},
+    # Stem: 928 + 896 + 5,136 + 8,832 by EfficientNet-Lite0's first three blocks. g_a: 38,464 + 4,160 + 204,928 for two
+    # convolutions and a GDN, 403,780 for the attention module.
+    ("small", "stem", "checkerboard"): {"stem": 0.015792, "g_a": 0.651332},
     ("tiny", "cnn", "checkerboard"): {
         "g_a": 0.179,
         "h_a": 0.053,
@@ -62,7 +65,7 @@ def test_prompt_counts() -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-@pytest.mark.parametrize("transform", ["cnn", "swin"])
+@pytest.mark.parametrize("transform", TRANSFORMS)
 def test_spec_survives_json(name: str, transform: str) -> None:
     import json
 

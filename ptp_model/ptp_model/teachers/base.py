@@ -51,6 +51,10 @@ class Teacher(nn.Module):
         """RGB in 0..1, float [N, 3, H, W], to the feature h [N, F, ceil(H/4), ceil(W/4)]."""
         raise NotImplementedError
 
+    def stem_layers(self) -> nn.Sequential:
+        """What lies between the normalised image and h, for a codec that begins with it."""
+        raise NotImplementedError
+
     def deeper(self, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The feature h to those of the backbone's next three stages, which a loss may compare; differentiable."""
         raise NotImplementedError

@@ -71,7 +71,12 @@ class SameConv2d(nn.Conv2d):
     n is odd is computed as ``2 * ((n + 1) // 2) - n``: integer arithmetic that exporters keep for sides not known yet,
     and in this form, unlike ``n - 2 * (n // 2)``, the layer's output is ``(n + 1) // 2``, which an engine builder can
     see is positive without knowing n.
+
+    Attributes:
+        even: whether both sides are known to be even, so that the padding is a constant.
     """
+
+    even = False
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1, groups: int = 1
@@ -84,6 +89,8 @@ class SameConv2d(nn.Conv2d):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.stride[0] == 1:
             return super().forward(x)
+        if self.even:
+            return super().forward(functional.pad(x, (self.before, self.behind, self.before, self.behind)))
         height, width = x.shape[-2], x.shape[-1]
         top = self.before + 2 * ((height + 1) // 2) - height
         left = self.before + 2 * ((width + 1) // 2) - width

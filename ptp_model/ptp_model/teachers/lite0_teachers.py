@@ -19,6 +19,7 @@ from ptp_model.teachers.base import Teacher
 from ptp_model.teachers.classes import COCO_CLASSES, IMAGENET_CLASSES, VOC_CLASSES
 from ptp_model.teachers.efficientnet_lite0 import (
     FEATURE_CHANNELS,
+    FEATURE_STAGES,
     MEAN,
     STAGES,
     STD,
@@ -74,6 +75,11 @@ def _spec(task: Task, classes: tuple[str, ...], output: Output, resize: Resize |
     )
 
 
+def stem_of(backbone: EfficientNetLite0) -> nn.Sequential:
+    """The layers that make h of a normalised image."""
+    return nn.Sequential(backbone.first, *backbone.stages[:FEATURE_STAGES])
+
+
 class Lite0Teacher(Teacher):
     """What the three have in common: the backbone and its stem."""
 
@@ -84,6 +90,9 @@ class Lite0Teacher(Teacher):
 
     def stem(self, image01: torch.Tensor) -> torch.Tensor:
         return self.backbone.feature(self.normalise(image01))
+
+    def stem_layers(self) -> nn.Sequential:
+        return stem_of(self.backbone)
 
     def deeper(self, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         return self.backbone.pyramid(h)

@@ -88,6 +88,9 @@ class ResNetTeacher(Teacher):
     def stem(self, image01: torch.Tensor) -> torch.Tensor:
         return self._through(STEM_LAYERS, self.normalise(image01))
 
+    def stem_layers(self) -> nn.Sequential:
+        return nn.Sequential(*(self.body()[layer] for layer in STEM_LAYERS))
+
     def deeper(self, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         c3 = self._through(("layer2",), h)
         c4 = self._through(("layer3",), c3)

@@ -30,9 +30,21 @@ def orthogonalised(matrix: Tensor) -> Tensor:
     """The matrix with all its singular values brought close to 1. [m, n] → [m, n]."""
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     x = wide / (wide.norm() + _SMALL)
-    for _ in range(_ITERATIONS):
-        gram = x @ x.T
-        x = _A * x + (_B * gram + _C * gram @ gram) @ x
+    gram = x @ x.T
+    if x.shape[1] < 2 * x.shape[0]:
+        for i in range(_ITERATIONS):
+            gram = gram if i == 0 else x @ x.T
+            x = _A * x + (_B * gram + _C * gram @ gram) @ x
+    else:
+        # Every factor is a polynomial of the first Gram matrix, so they commute: they can be gathered in the small
+        # space, and the long matrix is multiplied once.
+        identity = torch.eye(len(x), dtype=x.dtype, device=x.device)
+        product = identity
+        for _ in range(_ITERATIONS):
+            factor = _A * identity + _B * gram + _C * gram @ gram
+            product = factor @ product
+            gram = factor @ gram @ factor
+        x = product @ x
     out: Tensor = x if wide is matrix else x.T
     return out
 

@@ -72,8 +72,12 @@ def train_stage1(
     """
     teacher.to(compute.device).eval().requires_grad_(False)
     codec.to(compute.device)
+    if codec.stem is not None:
+        codec.stem.adopt(teacher.stem_layers())
     measure_feature(codec, teacher, crops)
     codec.train().requires_grad_(True)
+    if codec.stem is not None:
+        codec.stem.requires_grad_(False)
     # compressai's auxiliary quantiles serve its own coder; our tables come from the prior itself.
     codec.entropy_bottleneck.quantiles.requires_grad_(False)
 
