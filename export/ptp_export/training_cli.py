@@ -206,6 +206,7 @@ def stage1_command(
 )
 @click.option("--lam", default=Stage2Config.lam, show_default=True, help="λ, weight of the rate.")
 @click.option("--kl-weight", default=Stage2Config.kl_weight, show_default=True, help="Weight of the KL term.")
+@click.option("--no-hyper-prompts", is_flag=True, help="Train p_ga and p_gs alone: the paper's ablation.")
 @_run_options
 def stage2_command(
     task: str,
@@ -213,6 +214,7 @@ def stage2_command(
     head: Path | None,
     lam: float,
     kl_weight: float,
+    no_hyper_prompts: bool,
     photos: tuple[Path, ...],
     labelled: Path | None,
     steps: int,
@@ -241,7 +243,7 @@ def stage2_command(
         batches, photographs = batches_of(found, task, crop, seed + 1)
         prompts = TaskPrompts(start.spec)
         config, loop = (
-            Stage2Config(lam, kl_weight, batch, _span(start.provenance)),
+            Stage2Config(lam, kl_weight, batch, _span(start.provenance), hyper_prompts=not no_hyper_prompts),
             LoopConfig(steps, learning_rate, muon_rate, seed=seed, shards=shards),
         )
         with _shown(steps, output, tensorboard) as watch:
@@ -253,6 +255,7 @@ def stage2_command(
                 "batch": batch,
                 "lambda": lam,
                 "kl_weight": kl_weight,
+                "hyper_prompts": not no_hyper_prompts,
                 "seed": seed,
                 "photographs": photographs,
             },

@@ -59,8 +59,8 @@ def test_padding_repeats_the_border_behind() -> None:
     assert padded(square) is square
 
 
-@pytest.mark.parametrize("rates", [1, 2])
-def test_prompts_learn_and_nothing_else_does(rates: int, photo: Pixels, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("rates", "hyper_prompts"), [(1, True), (2, True), (1, False)])
+def test_prompts_learn_and_nothing_else_does(rates: int, hyper_prompts: bool, photo: Pixels, tmp_path: Path) -> None:
     torch.manual_seed(0)
     codec, teacher = FeatureCodec(preset("tiny", rates=rates)), build("efficientnet-lite0", "cls")
     prompts = TaskPrompts(codec.spec)
@@ -69,12 +69,13 @@ def test_prompts_learn_and_nothing_else_does(rates: int, photo: Pixels, tmp_path
     lines: list[dict[str, float]] = []
     loop = LoopConfig(3, 1e-3, warmup_steps=1, log_every=1, save_every=100)
     batches = ResizedCrops([photo], 96, seed=0)
-    config = Stage2Config(batch=2)
+    config = Stage2Config(batch=2, hyper_prompts=hyper_prompts)
     train_stage2(codec, prompts, teacher, batches, config, loop, tmp_path, Watch(lambda line: lines.append(dict(line))))
     after = [value for module in (codec, teacher) for value in module.state_dict().values()]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     for part in ("p_ga", "p_ha", "p_hmu", "p_hsigma", "p_gs"):
-        assert any(not torch.equal(v, start[n]) for n, v in prompts.state_dict().items() if n.startswith(part)), part
+        moved = any(not torch.equal(v, start[n]) for n, v in prompts.state_dict().items() if n.startswith(part))
+        assert moved == (hyper_prompts or part in ("p_ga", "p_gs")), part
     assert {"bpp", "feature_mse", "kl", "agreement"} <= set(lines[-1])
     line = lines[0]
     if rates == 1:  # of several, each image's terms are weighed by its rate

@@ -43,12 +43,14 @@ class Stage2Config:
         kl_weight: of the divergence from the teacher's answer; 1 is the paper, whose feature error is not normalised.
         batch: photographs a step.
         span: by how much λ is larger at the lowest rate of a codec with several; what stage 1 was trained with.
+        hyper_prompts: whether p_ha, p_hμ and p_hσ are trained too; without, they stay silent (the paper's ablation).
     """
 
     lam: float = 0.02
     kl_weight: float = 1.0
     batch: int = 4
     span: float = 8.0
+    hyper_prompts: bool = True
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,12 @@ def freeze_all_but(prompts: TaskPrompts, *others: nn.Module) -> None:
     prompts.train().requires_grad_(True)
 
 
+def silence_hyper_prompts(prompts: TaskPrompts) -> None:
+    """Keep the prompts of the hyper-structure from being trained: fresh ones then go on adding nothing."""
+    for prompt in (prompts.p_ha, prompts.p_hmu, prompts.p_hsigma):
+        prompt.requires_grad_(False)
+
+
 def train_stage2(
     codec: FeatureCodec,
     prompts: TaskPrompts,
@@ -105,6 +113,8 @@ def train_stage2(
         ModelError: the teacher's outputs are not its task's, or a segmentation batch has no mask.
     """
     freeze_all_but(prompts.to(compute.device), codec.to(compute.device), teacher.to(compute.device))
+    if not config.hyper_prompts:
+        silence_hyper_prompts(prompts)
     weights = losses.rate_weights(codec.spec.rates, config.span).to(compute.device)
 
     def step(shard: Shard) -> tuple[Tensor, Mapping[str, Tensor]]:
