@@ -17,7 +17,7 @@ from ptp_model.teachers.stems import stem_layers
 
 
 class TeacherStem(nn.Module):
-    """Normalised image [B, 3, H, W] → h [B, F, H/4, W/4], H and W multiples of 64; evaluation mode whatever is asked."""
+    """Normalised image [B, 3, H, W] → h [B, F, H/4, W/4], sides multiples of 64; always in evaluation mode."""
 
     def __init__(self, teacher: str) -> None:
         super().__init__()
