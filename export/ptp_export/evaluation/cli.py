@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -92,7 +93,8 @@ def eval_command(
     with subject.opened(source, name, checkpoint, backend, threads, _Stages()) as measured:
         judge = Judge(measured.teacher)
         measure = measure_of(name, judge.classes)
-        harness = Harness(measured.session, chosen_rates(measured.session, _numbers(rates)), rivals, judge, measure)
+        chosen = chosen_rates(measured.session, _numbers(rates))
+        harness = Harness(measured.session, chosen, rivals, judge, measure, threads or os.cpu_count() or 1)
         found = _run(harness, photos, seed)
         result = document(Request(source, threads or 0, seed), measured, photos, harness, found)
         _show(result)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ptp_export.evaluation.curves.bootstrap import Estimate, draws, mean_estimate
@@ -97,6 +99,7 @@ class Harness:
         codecs: the rivals.
         judge: the teacher.
         measure: of its task.
+        threads: how many of the rivals' settings are coded and judged at once, each on one core.
     """
 
     session: Session
@@ -104,6 +107,7 @@ class Harness:
     codecs: tuple[ImageCodec, ...]
     judge: Judge
     measure: Measure
+    threads: int = 1
 
     @property
     def settings(self) -> tuple[Setting, ...]:
@@ -124,19 +128,10 @@ class Harness:
             UsageError: the bundle does not take a photograph's size.
         """
         columns = {setting: _Column() for setting in self.settings}
-        uncompressed = []
-        for photo in photos:
-            pixels, labels = photo.pixels(), self.measure.labels(photo)
-            coded, size = self.judge.coded(pixels), (pixels.shape[0], pixels.shape[1])
-            answer = self.judge.answer(coded, size)
-            uncompressed.append(self.measure.record(answer.output, answer.output, labels))
-            for setting, column in columns.items():
-                count, found = self.code(setting, pixels, coded)
-                column.sizes.append(count)
-                column.bpp.append(8 * count / (coded.shape[0] * coded.shape[1]))
-                column.errors.append(feature_error(answer.h, found.h))
-                column.records.append(self.measure.record(found.output, answer.output, labels))
-                watcher.advanced(photo.name, setting.codec)
+        uncompressed: list[Any] = []
+        with ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            for photo in photos:
+                self._photo(photo, columns, uncompressed, pool, watcher)
         counts = draws(len(photos), seed)
         teacher = {
             name: value for name, value in self.measure.summary(uncompressed, counts).items() if _of_labels(name)
@@ -153,6 +148,28 @@ class Harness:
             },
             interesting=tuple(self._interesting(record) for record in uncompressed),
         )
+
+    def _photo(
+        self,
+        photo: EvaluationPhoto,
+        columns: dict[Setting, _Column],
+        uncompressed: list[Any],
+        pool: ThreadPoolExecutor,
+        watcher: Watcher,
+    ) -> None:
+        """One photograph through every setting; ours one after another here, while the pool does the rivals'."""
+        pixels, labels = photo.pixels(), self.measure.labels(photo)
+        coded, size = self.judge.coded(pixels), (pixels.shape[0], pixels.shape[1])
+        answer = self.judge.answer(coded, size)
+        uncompressed.append(self.measure.record(answer.output, answer.output, labels))
+        rivals = {s: pool.submit(self.code, s, pixels, coded) for s in columns if s.codec != OURS}
+        for setting, column in columns.items():
+            count, found = rivals[setting].result() if setting in rivals else self.code(setting, pixels, coded)
+            column.sizes.append(count)
+            column.bpp.append(8 * count / (coded.shape[0] * coded.shape[1]))
+            column.errors.append(feature_error(answer.h, found.h))
+            column.records.append(self.measure.record(found.output, answer.output, labels))
+            watcher.advanced(photo.name, setting.codec)
 
     def fidelity(self, record: Any) -> float:
         """The measure's first figure against the teacher, of one photograph's record."""

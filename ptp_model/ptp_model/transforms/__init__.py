@@ -13,7 +13,9 @@ def analysis(spec: ModelSpec) -> nn.Module:
 
     Behind a stem it reads the standardised feature [B, F, H/4, W/4] instead.
     """
-    return {"cnn": cnn, "swin": swin, "stem": stem}[spec.transform].analysis(spec)
+    if spec.transform == "stem":
+        return stem.analysis(spec)
+    return cnn.analysis(spec) if spec.transform == "cnn" else swin.analysis(spec)
 
 
 def teacher_stem(spec: ModelSpec) -> stem.TeacherStem | None:
