@@ -19,17 +19,15 @@ from typing import Any
 
 import safetensors
 import torch
-from safetensors.torch import load as load_safetensors
-from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
 from ptp_model import teachers
 from ptp_model.codec import FeatureCodec
 from ptp_model.errors import CheckpointError, SpecError, WeightsError
-from ptp_model.files import write_beside
 from ptp_model.prompts import TaskPrompts
 from ptp_model.spec import TASK_IDS, ModelSpec
 from ptp_model.teachers.weights import load_strictly
+from ptp_model.tensor_files import halved, read_manifest, read_tensors, write_manifest, write_tensors
 
 FORMAT = "ptp-checkpoint"
 VERSION = 1
@@ -39,6 +37,9 @@ DEMO = Path(__file__).with_name("demo")
 
 # compressai's bottleneck keeps tables of its own coder in the state; ours are made from the prior at export.
 _CODER_BUFFERS = tuple(f"entropy_bottleneck.{name}" for name in ("_offset", "_quantized_cdf", "_cdf_length"))
+
+# The teacher's stem stays as it was published: it is small, and variances can lie below float16.
+_AS_PUBLISHED = "stem."
 
 
 @dataclass(frozen=True)
@@ -76,17 +77,21 @@ def load(path: str | Path) -> Checkpoint:
     """
     folder = DEMO if str(path) == "demo" else Path(path)
     folder = folder.parent if folder.name == MANIFEST else folder
-    manifest = _read_manifest(folder)
+    manifest_file = folder / MANIFEST
+    manifest = read_manifest(manifest_file, FORMAT, VERSION, "give the folder that the training wrote, or 'demo'")
     try:
         spec = ModelSpec.from_dict(manifest["spec"])
         codec = FeatureCodec(spec)
-        load_strictly("codec", codec, _with_coder_buffers(codec, _read(folder, manifest["codec"])))
-        tasks = {name: _load_task(spec, name, _read(folder, entry)) for name, entry in manifest["tasks"].items()}
+        load_strictly("codec", codec, _with_coder_buffers(codec, read_tensors(manifest_file, manifest["codec"])))
+        tasks = {
+            name: _load_task(spec, name, read_tensors(manifest_file, entry))
+            for name, entry in manifest["tasks"].items()
+        }
     except (SpecError, WeightsError) as error:
         raise CheckpointError(f"{folder}: {error}") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
-            f"{folder / MANIFEST}: missing or mistyped field: {error}; written by another program?"
+            f"{manifest_file}: missing or mistyped field: {error}; written by another program?"
         ) from error
     codec.eval().requires_grad_(False)
     return Checkpoint(spec, codec, tasks, _digest(manifest), manifest.get("provenance", {}))
@@ -115,61 +120,22 @@ def save(
     """
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value for name, value in codec.state_dict().items() if name not in _CODER_BUFFERS}
-    state = _halved(state) if half else state
+    state = halved(state, _AS_PUBLISHED) if half else state
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
         "spec": codec.spec.to_dict(),
-        "codec": _write(folder, "codec.safetensors", state),
+        "codec": write_tensors(folder, "codec.safetensors", state),
         "tasks": {},
         "provenance": dict(provenance),
     }
     for name, task in tasks.items():
         state = {f"prompts.{key}": value for key, value in task.prompts.state_dict().items()}
-        state = _halved(state) if half else state
+        state = halved(state, _AS_PUBLISHED) if half else state
         state |= {f"head.{key}": value for key, value in task.teacher.head_state().items()}
-        manifest["tasks"][name] = _write(folder, f"task.{name}.safetensors", state)
-    write_beside(folder / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+        manifest["tasks"][name] = write_tensors(folder, f"task.{name}.safetensors", state)
+    write_manifest(folder / MANIFEST, manifest)
     return _digest(manifest)
-
-
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST
-    try:
-        manifest = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise CheckpointError(
-            f"no checkpoint at {folder}: expected a folder with {MANIFEST}; got nothing of that name; "
-            "give the folder that the training wrote, or 'demo'"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is not readable JSON ({error}); expected what the training wrote") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: expected format {FORMAT!r}; this JSON is something else")
-    if manifest.get("version") != VERSION:
-        raise CheckpointError(
-            f"{path}: expected version {VERSION}, got {manifest.get('version')!r}; use the release that wrote it"
-        )
-    return manifest
-
-
-def _read(folder: Path, entry: Mapping[str, str]) -> dict[str, Tensor]:
-    name, digest = entry["file"], entry["sha256"]
-    if Path(name).name != name:
-        raise CheckpointError(f"{folder / MANIFEST}: file {name!r} lies outside the checkpoint's folder")
-    try:
-        data = (folder / name).read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{folder}: {name} is missing or unreadable; copy the whole folder again") from error
-    got = hashlib.sha256(data).hexdigest()
-    if got != digest:
-        raise CheckpointError(
-            f"{folder}: {name} was altered: expected SHA-256 {digest[:16]}…, got {got[:16]}…; copy it again"
-        )
-    try:
-        return load_safetensors(data)
-    except safetensors.SafetensorError as error:
-        raise CheckpointError(f"{folder}: {name} is not a safetensors file: {error}") from error
 
 
 def _load_task(spec: ModelSpec, name: str, state: Mapping[str, Tensor]) -> TaskModel:
@@ -183,19 +149,6 @@ def _load_task(spec: ModelSpec, name: str, state: Mapping[str, Tensor]) -> TaskM
     return TaskModel(prompts, teacher)
 
 
-def _halved(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    # The teacher's stem stays as it was published: it is small, and variances can lie below float16.
-    halved = {
-        name: value if not value.is_floating_point() or name.startswith("stem.") else value.half()
-        for name, value in state.items()
-    }
-    if lost := [name for name, value in halved.items() if not bool(torch.isfinite(value).all())]:
-        raise CheckpointError(
-            f"{len(lost)} tensors hold values beyond float16 ({', '.join(lost[:3])}); save the checkpoint in float32"
-        )
-    return halved
-
-
 def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
@@ -203,12 +156,6 @@ def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def _with_coder_buffers(codec: FeatureCodec, state: dict[str, Tensor]) -> dict[str, Tensor]:
     own = codec.state_dict()
     return state | {name: own[name] for name in _CODER_BUFFERS if name in own}
-
-
-def _write(folder: Path, name: str, state: Mapping[str, Tensor]) -> dict[str, str]:
-    data = save_safetensors({key: value.detach().contiguous().cpu() for key, value in state.items()})
-    write_beside(folder / name, data)
-    return {"file": name, "sha256": hashlib.sha256(data).hexdigest()}
 
 
 def _digest(manifest: Mapping[str, Any]) -> str:
