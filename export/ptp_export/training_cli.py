@@ -177,7 +177,7 @@ def stage1_command(
         loop = LoopConfig(steps, learning_rate, muon_rate, seed=seed, shards=shards)
         config = Stage1Config(lam, alpha, beta, batch, image_crops, span)
         with _shown(steps, output, tensorboard) as watch:
-            train_stage1(codec, teacher, crops, config, loop, output, watch, where)
+            train_stage1(codec, teacher, crops, config, loop, output, watch, where, fresh=start is None)
         run = {
             "steps": steps,
             "crop": crop,

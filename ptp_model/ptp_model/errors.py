@@ -3,6 +3,7 @@
     ModelError
     ├── SpecError          a specification that no model can be built from
     ├── CheckpointError    a checkpoint that does not fit, is incomplete or was altered
+    ├── PickledObjectsError  a file that only unpickling could read
     ├── WeightsError       a teacher's weights that are missing, altered or of another network
     ├── MissingLibraryError  an optional library that is not installed
     └── NotSavedError      a file that cannot be written; what was there before is unharmed
@@ -23,6 +24,10 @@ class SpecError(ModelError):
 
 class CheckpointError(ModelError):
     """A checkpoint that does not fit the specification, is incomplete or was altered."""
+
+
+class PickledObjectsError(ModelError):
+    """A file that holds more than data: only unpickling, which can run any code, could read it."""
 
 
 class WeightsError(ModelError):

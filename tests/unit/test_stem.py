@@ -12,7 +12,8 @@ from ptp_model.codec import FeatureCodec
 from ptp_model.spec import preset
 from ptp_model.training.crops import PhotoCrops
 from ptp_model.training.loop import LoopConfig
-from ptp_model.training.stage1 import Stage1Config, train_stage1
+from ptp_model.training.stage1 import Stage1Config, train_stage1, wake_hyper_latent
+from ptp_model.transforms.principal_components import principal_components, start_from_principal_components
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +78,40 @@ def test_it_is_stored_unrounded(teacher: teachers.Teacher, tmp_path: Path) -> No
     assert loaded.stem is not None
     for name, value in codec.stem.state_dict().items():
         assert torch.equal(loaded.stem.state_dict()[name], value), name
+
+
+def test_a_fresh_start_is_the_best_nested_linear_transform() -> None:
+    """On a signal of few directions nothing is lost; on noise, no more than the components that are left out hold."""
+    codec = fresh().eval()
+    spec = codec.spec
+    torch.manual_seed(4)
+    few = torch.randn(8, 10, 8, 8).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    signal = torch.einsum("fc,bchw->bfhw", torch.randn(spec.F, 10) / 10**0.5, few)
+    start_from_principal_components(codec.g_a, codec.g_s, signal)
+    with torch.no_grad():
+        y = codec.g_a(signal)
+        error = (codec.g_s(y) - signal).square().mean() / signal.square().mean()
+    energy = y.square().mean((0, 2, 3))
+    assert error < 0.02, "a little curvature and nearly closed gates are all that is left"
+    assert energy[:10].min() > 10 * energy[10:].max(), "the strongest come first"
+
+
+def test_components_are_orthonormal_and_ordered() -> None:
+    torch.manual_seed(5)
+    signal = torch.randn(4, 3, 16, 16) * torch.tensor([3.0, 1.0, 0.1])[:, None, None]
+    components = principal_components(signal, 5)
+    torch.testing.assert_close(components @ components.T, torch.eye(5), rtol=0, atol=1e-5)
+    blocks = torch.nn.functional.pixel_unshuffle(signal, 2).transpose(0, 1).flatten(1)
+    energy = (components @ blocks).square().mean(1)
+    assert (energy.diff() <= 0).all()
+
+
+def test_a_fresh_hyper_latent_is_awake(cat_photo: Path) -> None:
+    codec = fresh().eval()
+    crops = PhotoCrops((cat_photo,), 128, 1)
+    wake_hyper_latent(codec, crops)
+    image = torch.cat([crops.batch(-1 - i & 0xFFFFFF, 4) for i in range(8)])
+    with torch.no_grad():
+        z = codec.analysis(image)[1]
+    torch.testing.assert_close(z.std((0, 2, 3)), torch.ones(codec.spec.Z), rtol=0.02, atol=0)
+    assert z.mean((0, 2, 3)).abs().max() < 0.05

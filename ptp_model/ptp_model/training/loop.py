@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from safetensors import safe_open
@@ -71,6 +72,8 @@ class Watch:
 
 
 SILENT = Watch()
+#: All parameters learn at the same pace.
+EVEN: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -112,17 +115,21 @@ def course(config: LoopConfig, step: int) -> float:
 class _Optimiser:
     """Muon for the weights of layers, Adam for the other parameters."""
 
-    def __init__(self, module: nn.Module, parameters: Mapping[str, Tensor], config: LoopConfig) -> None:
+    def __init__(
+        self, module: nn.Module, parameters: Mapping[str, Tensor], config: LoopConfig, pace: Mapping[str, float]
+    ) -> None:
         self.config = config
         layers = layer_weights(module) if config.muon_rate else set()
-        muon = [p for name, p in parameters.items() if name in layers]
-        others = [p for name, p in parameters.items() if name not in layers]
+        groups: dict[tuple[bool, float], list[Tensor]] = {}
+        for name, p in parameters.items():
+            factor = next((factor for prefix, factor in pace.items() if name.startswith(prefix)), 1.0)
+            groups.setdefault((name in layers, factor), []).append(p)
         self.parts: list[tuple[torch.optim.Optimizer, float]] = []
-        if muon:
-            self.parts.append((Muon(muon, config.muon_rate), config.muon_rate))
-        if others:
-            adam = torch.optim.Adam(others, lr=config.learning_rate, fused=True)
-            self.parts.append((adam, config.learning_rate))
+        for (is_layer, factor), members in groups.items():
+            rate = factor * (config.muon_rate if is_layer else config.learning_rate)
+            self.parts.append(
+                (Muon(members, rate) if is_layer else torch.optim.Adam(members, lr=rate, fused=True), rate)
+            )
 
     def step(self, number: int) -> None:
         for optimiser, rate in self.parts:
@@ -150,10 +157,14 @@ def train(
     config: LoopConfig,
     folder: Path,
     watch: Watch = SILENT,
+    pace: Mapping[str, float] = EVEN,
 ) -> None:
     """Train the parameters of ``module`` that require a gradient; on return it holds the averaged weights.
 
     Interrupt it at any point and call it again with the same arguments: it goes on from the last saved state.
+
+    Args:
+        pace: start of a parameter's name → what its learning rate is multiplied by; 1 where nothing fits.
 
     Raises:
         CheckpointError: the folder holds a run with another configuration or other parameters.
@@ -164,7 +175,7 @@ def train(
     parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
     if not parameters:
         raise CheckpointError("nothing to train: no parameter requires a gradient")
-    optimiser = _Optimiser(module, parameters, config)
+    optimiser = _Optimiser(module, parameters, config, pace)
     average = {name: p.detach().clone() for name, p in parameters.items()}
     start = _resume(folder, config, parameters, average, optimiser)
     saved, clock, seen = start, time.perf_counter(), start

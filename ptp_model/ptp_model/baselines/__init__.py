@@ -1,0 +1,1 @@
+"""Codecs of others, trained and judged as ours is."""

@@ -1,0 +1,103 @@
+"""Training of the baseline Entropic Student, by the loop, the crops and the teacher that our codec has.
+
+It is the first stage of their method (Matsubara et al., WACV 2022): the bottleneck learns to imitate h. Deviations, to
+put both codecs on equal terms:
+
+* The error is that of h alone, over the teacher's variance, as in our stage 1; the authors add the errors of the deeper
+  stages. It is a mean, not a sum, and bits are per pixel.
+* β weighs the error, not the rate: loss = bpp + β·MSE(h/s, ĥ/s).
+* Their second stage, which trains the task's network further on the decoded feature, is left out: every codec here is
+  judged by the teacher as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from ptp_model.baselines.entropic_student import EntropicStudent
+from ptp_model.teachers import Teacher
+from ptp_model.training import losses
+from ptp_model.training.compute import ON_CPU, Compute
+from ptp_model.training.crops import PhotoCrops
+from ptp_model.training.loop import SILENT, LoopConfig, Shard, Watch, train
+from ptp_model.training.prefetch import Prefetch
+
+#: The factorised prior starts some ten times too wide for what it describes, and learns faster, as in our stage 1.
+PACE = MappingProxyType({"entropy_bottleneck.": 10.0})
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """Weight of the loss and size of a batch.
+
+    Attributes:
+        beta: β, weight of the feature error; decides the rate.
+        batch: crops a step.
+    """
+
+    beta: float = 4.0
+    batch: int = 8
+
+
+@torch.no_grad()
+def start_from_statistics(student: EntropicStudent, teacher: Teacher, crops: PhotoCrops, batches: int = 16) -> None:
+    """Measure the teacher's feature, and scale a fresh student's last encoder layer so that y has a deviation of 1.
+
+    With torch's own start y lies well within ±0.1: the noise of a training step would drown it.
+    """
+    device = student.feature_mean.device
+    # Crops that no step draws.
+    images = [crops.batch(-1 - i & 0xFFFFFF, 4).to(device) for i in range(batches)]
+    features = torch.cat([teacher.stem(image) for image in images])
+    student.feature_mean.copy_(features.mean((0, 2, 3), keepdim=True))
+    student.feature_std.copy_(features.std((0, 2, 3), keepdim=True).clamp_min(1e-3))
+    y = torch.cat([student.analysis(image) for image in images])
+    last = cast(nn.Conv2d, student.encoder[-1])
+    last.weight.div_(y.std((0, 2, 3)).clamp_min(1e-6)[:, None, None, None])
+
+
+def train_entropic_student(
+    student: EntropicStudent,
+    teacher: Teacher,
+    crops: PhotoCrops,
+    config: StudentConfig,
+    loop: LoopConfig,
+    folder: Path,
+    watch: Watch = SILENT,
+    compute: Compute = ON_CPU,
+) -> None:
+    """Train a fresh student; on return it can code.
+
+    Args:
+        teacher: any task's; its stem gives h. Frozen.
+        compute: device (student and teacher are moved there), precision and workers.
+    """
+    teacher.to(compute.device).eval().requires_grad_(False)
+    student.to(compute.device)
+    start_from_statistics(student, teacher, crops)
+    student.train().requires_grad_(True)
+    # The quantiles serve the coder alone: they are found from the finished prior.
+    student.entropy_bottleneck.quantiles.requires_grad_(False)
+
+    def step(shard: Shard) -> tuple[Tensor, Mapping[str, Tensor]]:
+        image = batches(shard.number, shard.share(config.batch)).to(compute.device, non_blocking=True)
+        with compute.networks():
+            with torch.no_grad():
+                h = teacher.stem(image).float()
+            out = student(image, shard.generator)
+        bpp = out.bits / image[0, 0].numel()
+        feature_error = losses.feature_mse(h, out.feature.float(), student.feature_std)
+        loss = (bpp + config.beta * feature_error).mean()
+        return loss, {"bpp": bpp.mean(), "feature_mse": feature_error.mean()}
+
+    with Prefetch(crops.batch, compute.workers) as batches:
+        train(student, step, replace(loop, precision=compute.precision), folder, watch, PACE)
+    student.eval()
+    student.prepare_coder()
