@@ -1,102 +1,40 @@
-"""``ptp train``: the two stages of training as commands."""
+"""``ptp train``: the two stages of training as commands, and the baseline's."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
-import torch
 
 from ptp_export.command import PtpCommand
-from ptp_export.training_board import Board
+from ptp_export.entropic_student_cli import entropic_student_command
 from ptp_export.training_photos import batches_of, gather
-from ptp_export.training_progress import TrainingProgress
+from ptp_export.training_run import prepare, run_options, shown, typed_errors
 from ptp_model import checkpoint, teachers
 from ptp_model.codec import FeatureCodec
-from ptp_model.errors import MissingLibraryError, ModelError
 from ptp_model.prompts import TaskPrompts
 from ptp_model.spec import CONTEXTS, PRESETS, TRANSFORMS, ModelSpec, preset
 from ptp_model.training import compute
-from ptp_model.training.compute import DeviceError
 from ptp_model.training.crops import PhotoCrops
-from ptp_model.training.loop import LoopConfig, Watch
-from ptp_model.training.split import SplitError
+from ptp_model.training.loop import LoopConfig
 from ptp_model.training.stage1 import Stage1Config, train_stage1
 from ptp_model.training.stage2 import Stage2Config, train_stage2
-from ptp_runtime.errors import CheckpointError, MissingExtraError, UsageError
-
-Command = Callable[..., None]
-
-
-def _run_options(function: Command) -> Command:
-    """Options both stages share."""
-    options = [
-        click.option(
-            "--photos",
-            "photos",
-            multiple=True,
-            type=click.Path(exists=True, file_okay=False, path_type=Path),
-            help="Folder of photographs (repeatable); searched recursively.",
-        ),
-        click.option(
-            "--labelled",
-            type=click.Path(exists=True, file_okay=False, path_type=Path),
-            help="COCO 2017 as downloaded, or a folder with images/, instances.json and masks/; "
-            "its held-out part is never trained on.",
-        ),
-        click.option("--steps", default=12000, show_default=True, help="Optimiser steps in all."),
-        click.option(
-            "--crop",
-            default=192,
-            show_default=True,
-            help="Side of the crops, pixels; a multiple of 64. Not for cls: its classifier's size.",
-        ),
-        click.option("--batch", default=4, show_default=True),
-        click.option("--learning-rate", default=1e-3, show_default=True, help="Peak, of Adam."),
-        click.option("--muon-rate", default=0.02, show_default=True, help="Peak, of Muon; 0: Adam trains everything."),
-        click.option("--seed", default=0, show_default=True),
-        click.option("--threads", default=0, help="CPU threads; 0 leaves torch's choice."),
-        click.option(
-            "--shards", default=1, show_default=True, help="Parts of a batch computed side by side, a CPU core each."
-        ),
-        click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True),
-        click.option(
-            "--precision",
-            type=click.Choice(["auto", "float32", "bfloat16"]),
-            default="auto",
-            show_default=True,
-            help="Of transforms and teacher; auto: bfloat16 on cuda. Entropy path and losses stay in float32.",
-        ),
-        click.option(
-            "--workers", type=click.IntRange(min=0), help="Threads that prepare crops ahead; 4 on cuda, else 0."
-        ),
-        click.option("--half", is_flag=True, help="Store the result's weights in FP16: half the size."),
-        click.option("--tensorboard", is_flag=True, help="Also write curves into the run's folder."),
-        click.option(
-            "-o",
-            "--output",
-            required=True,
-            type=click.Path(file_okay=False, path_type=Path),
-            help="Run folder: state, metrics.jsonl and, at the end, checkpoint/. Call again to resume.",
-        ),
-    ]
-    for option in reversed(options):
-        function = option(function)
-    return function
+from ptp_runtime.errors import CheckpointError, UsageError
 
 
 @click.group("train")
 def train_command() -> None:
-    """Train the universal codec (stage1), then a task's prompts (stage2).
+    """Train the universal codec (stage1), then a task's prompts (stage2); or a baseline to compare with.
 
     \b
     ptp train stage1 --photos DIR -o runs/codec
     ptp train stage2 --task seg --checkpoint runs/codec/checkpoint --head seg.safetensors --photos DIR -o runs/seg
     """
+
+
+train_command.add_command(entropic_student_command)
 
 
 @train_command.command("stage1", cls=PtpCommand)
@@ -132,7 +70,7 @@ def train_command() -> None:
     help="How many crops of a batch also go through the image extractor.",
 )
 @click.option("--start", help="Checkpoint to start from, of the same spec (its tasks are left behind).")
-@_run_options
+@run_options
 def stage1_command(
     preset_name: str,
     transform: str,
@@ -163,8 +101,8 @@ def stage1_command(
     output: Path,
 ) -> None:
     """Train the universal codec on photographs, without prompts."""
-    with _typed_errors():
-        _prepare(threads, crop, seed)
+    with typed_errors():
+        prepare(threads, crop, seed)
         where = compute.chosen(device, precision, workers)
         spec = preset(preset_name, transform=transform, context=context, rates=rates)
         codec = FeatureCodec(spec)
@@ -176,7 +114,7 @@ def stage1_command(
         teacher = teachers.build(spec.teacher, "seg", teacher_weights)
         loop = LoopConfig(steps, learning_rate, muon_rate, seed=seed, shards=shards)
         config = Stage1Config(lam, alpha, beta, batch, image_crops, span)
-        with _shown(steps, output, tensorboard) as watch:
+        with shown(steps, output, tensorboard) as watch:
             train_stage1(codec, teacher, crops, config, loop, output, watch, where, fresh=start is None)
         run = {
             "steps": steps,
@@ -207,7 +145,7 @@ def stage1_command(
 @click.option("--lam", default=Stage2Config.lam, show_default=True, help="λ, weight of the rate.")
 @click.option("--kl-weight", default=Stage2Config.kl_weight, show_default=True, help="Weight of the KL term.")
 @click.option("--no-hyper-prompts", is_flag=True, help="Train p_ga and p_gs alone: the paper's ablation.")
-@_run_options
+@run_options
 def stage2_command(
     task: str,
     source: str,
@@ -233,8 +171,8 @@ def stage2_command(
     output: Path,
 ) -> None:
     """Train the prompts of one task; codec and teacher stay frozen."""
-    with _typed_errors():
-        _prepare(threads, crop, seed)
+    with typed_errors():
+        prepare(threads, crop, seed)
         where = compute.chosen(device, precision, workers)
         start = checkpoint.load(source)
         teacher = _teacher(start, source, task, head)
@@ -246,7 +184,7 @@ def stage2_command(
             Stage2Config(lam, kl_weight, batch, _span(start.provenance), hyper_prompts=not no_hyper_prompts),
             LoopConfig(steps, learning_rate, muon_rate, seed=seed, shards=shards),
         )
-        with _shown(steps, output, tensorboard) as watch:
+        with shown(steps, output, tensorboard) as watch:
             train_stage2(start.codec, prompts, teacher, batches, config, loop, output, watch, where)
         provenance = dict(start.provenance) | {
             f"stage2.{task}": {
@@ -310,36 +248,3 @@ def _span(provenance: Mapping[str, Any]) -> float:
 
 def _outline(spec: ModelSpec) -> str:
     return f"preset {spec.preset}, {spec.transform}, {spec.context}, rates {spec.rates}"
-
-
-def _prepare(threads: int, crop: int, seed: int) -> None:
-    if crop % 64 or crop <= 0:
-        raise UsageError(f"--crop {crop}", expected="a positive multiple of 64", hint="192 or 256 are usual")
-    if threads:
-        torch.set_num_threads(threads)
-    torch.manual_seed(seed)
-
-
-@contextmanager
-def _shown(steps: int, output: Path, tensorboard: bool) -> Iterator[Watch]:
-    """Progress of a run; TensorBoard's files go into the run's folder."""
-    board = Board(output / "tensorboard") if tensorboard else None
-    with TrainingProgress(sys.stderr, steps, click.echo, board) as progress:
-        yield progress.watch
-
-
-@contextmanager
-def _typed_errors() -> Iterator[None]:
-    """What the model package raises, as errors of the tree that commands turn into sentences."""
-    try:
-        yield
-    except MissingLibraryError as error:
-        raise MissingExtraError(str(error)) from error
-    except (SplitError, DeviceError) as error:
-        raise UsageError(str(error)) from error
-    except ModelError as error:
-        raise CheckpointError(str(error)) from error
-    except (FileNotFoundError, FloatingPointError) as error:
-        raise UsageError(str(error)) from error
-    except torch.OutOfMemoryError as error:
-        raise UsageError("the GPU's memory is full", hint="give a smaller --batch or --crop") from error

@@ -5,7 +5,8 @@ and decoder replace everything of the teacher before h, and a factorised prior g
 no context, no prompts. Layers as in the authors' code: GDN in its simplified form (arXiv 1912.08771), convolutions
 without bias, kernels of 2 that take a row and a column away where they do not pad.
 
-    image H×W ─conv5 s2─► H/2 ─conv5 s2─► H/4 ─conv2─► y, H/4 - 1 ─conv2, pad 1─► H/4 ─conv2─► H/4 - 1 ─conv2, pad 1─► H/4
+    image H ─conv5 s2─► H/2 ─conv5 s2─► H/4 ─conv2─► H/4 - 1 = y
+    y H/4 - 1 ─conv2, pad 1─► H/4 ─conv2─► H/4 - 1 ─conv2, pad 1─► H/4 = ĥ
 
 Halves are rounded up at every stride, as the teacher's are: ĥ has the size of h for every image of 5 pixels or more.
 

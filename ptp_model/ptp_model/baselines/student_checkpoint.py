@@ -1,7 +1,7 @@
 """An Entropic Student on disk: a folder with its weights and an ``entropic_student.json`` that says what they are.
 
-    entropic_student.json   format, version, teacher and its stem's SHA-256, β, weights with their SHA-256, provenance
-    student.safetensors     all weights; the coder's tables are made anew from the prior
+entropic_student.json   format, version, teacher and its stem's SHA-256, β, weights with their SHA-256, provenance
+student.safetensors     all weights; the coder's tables are made anew from the prior
 """
 
 from __future__ import annotations
@@ -114,7 +114,9 @@ def load(path: Path) -> StudentCheckpoint:
     except (SpecError, WeightsError) as error:
         raise CheckpointError(f"{manifest_file.parent}: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{manifest_file}: missing or mistyped field: {error}; written by another program?") from error
+        raise CheckpointError(
+            f"{manifest_file}: missing or mistyped field: {error}; written by another program?"
+        ) from error
     student.eval().requires_grad_(False)
     student.prepare_coder()
     return StudentCheckpoint(student, beta, stem, sha256, manifest.get("provenance", {}))
