@@ -15,8 +15,10 @@ from ptp_model.errors import CheckpointError
 from ptp_model.importing.matching import Matching, Offered
 from ptp_model.importing.names import why_passed_over
 from ptp_model.importing.statistics import NAMES as STATISTICS
+from ptp_model.importing.statistics import faulty
 from ptp_model.prompts import TaskPrompts
 from ptp_model.spec import ModelSpec
+from ptp_model.teachers import torchvision_teachers
 from ptp_model.teachers.weights import is_counter, load_strictly
 
 #: Of the values that a part has before anything is loaded; they remain where --allow-missing says so.
@@ -52,7 +54,7 @@ class Assembly:
             codec = FeatureCodec(spec)
             built = {name: TaskModel(TaskPrompts(spec), teachers.build(spec.teacher, name)) for name in tasks}
         stem_given = any(offer.target.startswith(_STEM) for offer in offered)
-        has_teacher = spec.teacher != "resnet50" or bool(built)
+        has_teacher = spec.teacher != torchvision_teachers.NAME or bool(built)
         return cls(spec, codec, built, codec.stem is not None and not stem_given and has_teacher)
 
     def expected(self, statistics: bool = True) -> dict[str, Tensor]:
@@ -78,10 +80,14 @@ class Assembly:
         """Load what matched; what was allowed to be missing stays fresh, a shared stem is taken over.
 
         Raises:
-            CheckpointError: the matching is to be refused.
+            CheckpointError: the matching is to be refused, or the feature's standard deviation is not above 0.
         """
         if matching.refused:
             raise CheckpointError(matching.problems())
+        if all(name in matching.values for name in STATISTICS) and (
+            fault := faulty(*(matching.values[name] for name in STATISTICS))
+        ):
+            raise CheckpointError(fault)
         own = self.codec.state_dict()
         load_strictly("codec", self.codec, {name: matching.values.get(name, own[name]) for name in own})
         for task, model in self.tasks.items():
@@ -96,6 +102,12 @@ class Assembly:
             self.codec.stem.adopt(self.teacher().stem_layers())
         self.codec.eval().requires_grad_(False)
 
+    @torch.no_grad()
+    def set_statistics(self, mean: Tensor, std: Tensor) -> None:
+        """Mean and standard deviation of the feature, each [1, F, 1, 1]."""
+        self.codec.feature_mean.copy_(mean)
+        self.codec.feature_std.copy_(std)
+
     def teacher(self) -> teachers.Teacher:
         """Any task's teacher: their stems are the same.
 
@@ -104,10 +116,10 @@ class Assembly:
         """
         if self.tasks:
             return next(iter(self.tasks.values())).teacher
-        if self.spec.teacher == "resnet50":
+        if self.spec.teacher == torchvision_teachers.NAME:
             raise CheckpointError(
-                "the teacher resnet50: expected its weights, got none; give a torchvision state dict with --head "
-                "seg=FILE or --head det=FILE"
+                f"the teacher {self.spec.teacher}: expected its weights, got none; give a torchvision state dict with "
+                "--head seg=FILE or --head det=FILE"
             )
         return teachers.build(self.spec.teacher, "seg")
 

@@ -20,6 +20,7 @@ from ptp_model.importing.names import (
     why_passed_over,
 )
 from ptp_model.importing.sources import Source
+from ptp_model.importing.statistics import NAMES as STATISTICS
 
 #: So many names are listed in a refusal; shapes are listed whole.
 LISTED_NAMES = 12
@@ -119,7 +120,10 @@ def offers(source: Source, place: Place, prefixes: Prefixes = NO_PREFIXES) -> li
     """All tensors of a source under our names."""
     found = []
     for name, tensor in source.tensors.items():
-        pieces = cut(spelt(name, place, prefixes), tensor)
+        ours = spelt(name, place, prefixes)
+        # A figure for every channel is as often stored without the image's axes.
+        figures = ours in STATISTICS and tensor.dim() == 1
+        pieces = cut(ours, tensor.reshape(1, -1, 1, 1) if figures else tensor)
         found += [Offered(source.file, name, target, piece) for target, piece in pieces.items()]
     return found
 

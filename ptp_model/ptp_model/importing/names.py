@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from ptp_model.spec import TASK_IDS
@@ -126,7 +127,7 @@ def unwrapped(name: str) -> str:
     return name
 
 
-def spelt(name: str, place: Place = Place(), prefixes: Prefixes = NO_PREFIXES) -> str:  # noqa: B008 - frozen
+def spelt(name: str, place: Place, prefixes: Prefixes = NO_PREFIXES) -> str:
     """Our name of a tensor: of the codec as it stands, else ``prompts.<task>.…`` or ``head.<task>.…``."""
     name = _placed(prefixes.applied(unwrapped(name))[0], place)
     for pattern, ours in RENAMES:
@@ -140,7 +141,7 @@ def cut(name: str, tensor: Tensor) -> dict[str, Tensor]:
         total = sum(share for _, share in shares)
         if re.match(pattern, name) and tensor.dim() and tensor.shape[0] % total == 0:
             unit = tensor.shape[0] // total
-            pieces = tensor.split([unit * share for _, share in shares])
+            pieces = torch.split(tensor, [unit * share for _, share in shares])
             return {re.sub(pattern, ours, name): piece for (ours, _), piece in zip(shares, pieces, strict=True)}
     return {name: tensor}
 

@@ -133,8 +133,8 @@ def _refused(file: str, error: Exception) -> CheckpointError | PickledObjectsErr
         what = _GLOBAL.search(text)
         return PickledObjectsError(
             f"{file}: expected tensors alone, got a file that has to be unpickled"
-            f"{f' ({what[1]})' if what else ''}, which can run any code and is never done here; where it was made, "
-            "save torch.save(model.state_dict(), path) or a safetensors file"
+            f"{f' ({what[1]})' if what else ' or is none of torch.save'}; unpickling can run any code and is never "
+            "done here: where the file was made, save torch.save(model.state_dict(), path) or a safetensors file"
         )
     first = text.strip().partition("\n")[0][:120]
     return CheckpointError(
