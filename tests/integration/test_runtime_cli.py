@@ -339,11 +339,11 @@ def test_help_lists_every_command(run: Run) -> None:
     code, out, _ = run("--help")
 
     assert code == 0
-    for command in ("encode", "decode", "infer", "inspect", "doctor", "export", "verify", "train"):
+    for command in ("encode", "decode", "infer", "inspect", "doctor", "export", "verify", "train", "import-checkpoint"):
         assert f"  {command} " in out
 
 
-@pytest.mark.parametrize("command", ["export", "verify", "train"])
+@pytest.mark.parametrize("command", ["export", "verify", "train", "import-checkpoint"])
 def test_a_command_whose_packages_are_missing_names_the_extra(
     run: Run, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
