@@ -1,8 +1,9 @@
 """The commands and programs that README.md and docs/ show do run.
 
-A fenced block that follows a line ``<!-- runs -->`` is executed in a folder that holds a bundle called ``bundle`` and a
-photograph called ``photo.jpg``. In a ``console`` block each line that starts with ``$`` is a command of ours and must
-end with exit code 0; a ``python`` block is a program.
+A fenced block that follows a line ``<!-- runs -->`` is executed in a folder that holds a bundle called ``bundle``, a
+photograph called ``photo.jpg`` and the weights of a codec of preset ``tiny`` called ``codec.pth``. In a ``console``
+block each line that starts with ``$`` is a command of ours and must end with exit code 0; a ``python`` block is a
+program.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
+
+from ptp_model.codec import FeatureCodec
+from ptp_model.spec import preset
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -60,6 +65,7 @@ def workplace(tmp_path: Path, demo_bundle: Path, cat_photo: Path) -> Path:
     """The folder a reader of the page would stand in."""
     shutil.copytree(demo_bundle, tmp_path / "bundle")
     shutil.copy(cat_photo, tmp_path / "photo.jpg")
+    torch.save(FeatureCodec(preset("tiny")).state_dict(), tmp_path / "codec.pth")
     return tmp_path
 
 
