@@ -9,10 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 
 from ptp_export.evaluation.cli import eval_command
+from ptp_model import checkpoint
+from ptp_model.baselines import student_checkpoint
+from ptp_model.baselines.entropic_student import EntropicStudent
 from ptp_runtime.bundle import Bundle
 from ptp_runtime.session import Session
 
@@ -105,6 +109,32 @@ def test_a_rival_can_be_left_out_and_seeds_repeat(demo_bundle: Path, small_photo
         assert _eval(str(demo_bundle), "--data", str(small_photos), *options).exit_code == 0
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert json.loads((tmp_path / "a").read_text())["bd_rate"] == {}
+
+
+def test_entropic_student_is_a_rival(demo_bundle: Path, small_photos: Path, tmp_path: Path) -> None:
+    """Two untrained ones that differ in their rates."""
+    teacher = checkpoint.load("demo").tasks["seg"].teacher
+    students = []
+    for beta in (2.0, 1.0):
+        torch.manual_seed(0)
+        student = EntropicStudent(teacher.spec.name)
+        with torch.no_grad():
+            student.encoder[-1].weight.mul_(50 * beta)
+        student_checkpoint.save(tmp_path / f"{beta}", student, teacher, beta, {"steps": 0})
+        students += ["--entropic-student", str(tmp_path / f"{beta}")]
+    files = ["--json", str(tmp_path / "eval.json"), "--html", str(tmp_path / "eval.html")]
+    result = _eval(str(demo_bundle), "--data", str(small_photos), "--limit", "1", "--codecs", "", *students, *files)
+    assert result.exit_code == 0, result.output
+    document = json.loads((tmp_path / "eval.json").read_text())
+    low, high = (point for point in document["points"] if point["codec"] == "Entropic Student")
+    sizes = document["photos"][0]["bytes"]["Entropic Student"]
+    assert 0 < low["bpp"] < high["bpp"] == pytest.approx(8 * sizes["1"] / (130 * 97), abs=1e-5)
+    assert set(document["bd_rate"]) == {"Entropic Student"}
+    assert "0: β 1, 0 steps" in document["codecs"]["Entropic Student"]
+    assert "Entropic Student" in result.stdout
+    page = (tmp_path / "eval.html").read_text()
+    assert "<b>Entropic Student</b> at rate" in page
+    assert page.count(">Entropic Student</text>") == page.count("<svg")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from safetensors import safe_open
 
 from ptp_export.training_cli import train_command
 from ptp_model import checkpoint
+from ptp_model.baselines import student_checkpoint
 from ptp_model.teachers import build
 
 QUICK = ["--steps", "2", "--crop", "64", "--batch", "1", "--threads", "1"]
@@ -32,7 +33,7 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("command", [["stage1"], ["stage2", "--task", "cls"]])
+@pytest.mark.parametrize("command", [["stage1"], ["stage2", "--task", "cls"], ["entropic-student"]])
 def test_reserved_photographs_are_refused(command: list[str], tmp_path: Path, shipped_photos: dict[str, Path]) -> None:
     folder = tmp_path / "given"
     folder.mkdir()
@@ -81,6 +82,15 @@ def test_both_stages(photos: Path, tmp_path: Path) -> None:
     assert (tmp_path / "two" / "checkpoint" / "codec.safetensors").read_bytes() == before, "stage 2 changed the codec"
 
 
+def test_the_baseline(photos: Path, tmp_path: Path) -> None:
+    result = run("entropic-student", "--photos", photos, *QUICK, "--beta", 2, "-o", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    loaded = student_checkpoint.load(tmp_path / "run" / "checkpoint")
+    assert loaded.beta == 2
+    assert loaded.provenance["steps"] == 2
+    assert loaded.provenance["photographs"] == 1
+
+
 def test_a_classifier_needs_no_head(photos: Path, tmp_path: Path) -> None:
     """Its package is complete, so the demo's checkpoint without any cls is enough."""
     arguments = ["stage2", "--task", "cls", "--photos", photos, "--steps", 1, "--batch", 1, "--threads", 1]
@@ -104,6 +114,7 @@ def test_a_classifier_needs_no_head(photos: Path, tmp_path: Path) -> None:
         (["stage1"], "no photographs"),
         (["stage1", "--photos", "."], "no photograph"),
         (["stage1", "--crop", "100"], "positive multiple of 64"),
+        (["entropic-student"], "no photographs"),
         (["stage2", "--task", "seg", "--checkpoint", "nowhere"], "no checkpoint at nowhere"),
     ],
 )

@@ -1,4 +1,4 @@
-"""``ptp eval``: a codec beside image codecs, judged by the task's own teacher."""
+"""``ptp eval``: a codec beside others, judged by the task's own teacher."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ Examples:
   ptp eval demo
   ptp eval my-checkpoint --task seg --data photos --codecs jpeg,avif --json eval.json --html eval.html
   ptp eval bundle --checkpoint my-checkpoint --data coco-mini --held-out
+  ptp eval my-checkpoint --entropic-student es-1/checkpoint --entropic-student es-4/checkpoint
 
 \b
 Exit codes: 0 done, 2 a request that makes no sense, 3 an unusable photo, 5 an unusable bundle or no such task,
@@ -44,6 +45,13 @@ Exit codes: 0 done, 2 a request that makes no sense, 3 an unusable photo, 5 an u
 @click.option("--held-out", is_flag=True, help="Only the labelled photos that no training reads.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only so many photos, spread evenly.")
 @click.option("--codecs", default="jpeg,webp,avif,hevc", show_default=True, help="Rivals, with commas; '' for none.")
+@click.option(
+    "--entropic-student",
+    "students",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Also Entropic Student: folder of a checkpoint that ptp train entropic-student wrote; repeat it, one a rate.",
+)
 @click.option("--rates", metavar="N,N,...", help="Of a codec with several rates.  [default: all]")
 @click.option("--backend", default="cpu", show_default=True, help="What runs the graphs: as for ptp infer.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: the libraries' choice]")
@@ -58,6 +66,7 @@ def eval_command(
     held_out: bool,
     limit: int | None,
     codecs: str,
+    students: tuple[Path, ...],
     rates: str | None,
     backend: str,
     threads: int | None,
@@ -79,6 +88,7 @@ def eval_command(
     from ptp_export.evaluation import subject
     from ptp_export.evaluation.document import Request, document
     from ptp_export.evaluation.evaluate import Harness, chosen_rates
+    from ptp_export.evaluation.feature_codecs import entropic_students
     from ptp_export.evaluation.image_codecs import image_codec
     from ptp_export.evaluation.measures import measure_of
     from ptp_export.evaluation.photo_list import gather
@@ -94,7 +104,8 @@ def eval_command(
         judge = Judge(measured.teacher)
         measure = measure_of(name, judge.classes)
         chosen = chosen_rates(measured.session, _numbers(rates))
-        harness = Harness(measured.session, chosen, rivals, judge, measure, threads or os.cpu_count() or 1)
+        features = entropic_students(students, measured.teacher)
+        harness = Harness(measured.session, chosen, rivals, judge, measure, threads or os.cpu_count() or 1, features)
         found = _run(harness, photos, seed)
         result = document(Request(source, threads or 0, seed), measured, photos, harness, found)
         _show(result)

@@ -60,7 +60,7 @@ def document(
         "classes": found.classes,
         "notes": notes(photos, found.classes, measure.metric in found.teacher),
         "bootstrap": {"resamples": RESAMPLES, "seed": request.seed, "level": 0.95},
-        "codecs": {codec.name: codec.settings for codec in harness.codecs},
+        "codecs": {codec.name: codec.settings for codec in harness.rivals},
         "environment": environment(request.threads),
     }
 

@@ -8,7 +8,7 @@ import platform
 
 from PIL import features
 
-PACKAGES = ("ptp-deploy", "numpy", "onnxruntime", "torch", "torchvision", "pillow", "av", "pycocotools")
+PACKAGES = ("ptp-deploy", "numpy", "onnxruntime", "torch", "torchvision", "compressai", "pillow", "av", "pycocotools")
 #: Libraries inside Pillow that code the rivals.
 INSIDE_PILLOW = ("libjpeg_turbo", "webp", "avif")
 

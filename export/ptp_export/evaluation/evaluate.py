@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ptp_export.evaluation.curves.bootstrap import Estimate, draws, mean_estimate
+from ptp_export.evaluation.feature_codecs import RivalFeatureCodec
 from ptp_export.evaluation.fidelity import feature_error
 from ptp_export.evaluation.image_codecs import ImageCodec
 from ptp_export.evaluation.measures import Measure
@@ -96,10 +97,11 @@ class Harness:
     Attributes:
         session: ours.
         rates: of ours, from few bits to many.
-        codecs: the rivals.
+        codecs: the rivals that code pictures.
         judge: the teacher.
         measure: of its task.
         threads: how many of the rivals' settings are coded and judged at once, each on one core.
+        feature_codecs: the rivals that code features.
     """
 
     session: Session
@@ -108,12 +110,18 @@ class Harness:
     judge: Judge
     measure: Measure
     threads: int = 1
+    feature_codecs: tuple[RivalFeatureCodec, ...] = ()
 
     @property
     def settings(self) -> tuple[Setting, ...]:
         """All codecs at all rates."""
         ours = [Setting(OURS, rate) for rate in self.rates]
-        return (*ours, *(Setting(codec.name, quality) for codec in self.codecs for quality in codec.qualities))
+        return (*ours, *(Setting(codec.name, quality) for codec in self.rivals for quality in codec.qualities))
+
+    @property
+    def rivals(self) -> tuple[ImageCodec | RivalFeatureCodec, ...]:
+        """All of them, those that are most like ours first."""
+        return (*self.feature_codecs, *self.codecs)
 
     def run(self, photos: Sequence[EvaluationPhoto], seed: int, watcher: Watcher) -> Evaluation:
         """Evaluate.
@@ -185,18 +193,25 @@ class Harness:
         Args:
             setting: codec and rate.
             pixels: the photograph, uint8 [H, W, 3]; our session does what the teacher declares itself.
-            coded: the same after that, which a rival gets rounded to 8 bits.
+            coded: the same after that, which a codec for pictures gets rounded to 8 bits.
         """
+        size = (pixels.shape[0], pixels.shape[1])
         if setting.codec == OURS:
             encoded = self.session.encode_detailed(pixels, rate=setting.rate, keep_steps=False)
             decoded = self.session.decode_detailed(encoded.data, keep_steps=False)
             return len(encoded.data), Answer(decoded.tensors["h"], decoded.output)
+        for student in self.feature_codecs:
+            if student.name == setting.codec:
+                coded_size = (coded.shape[0], coded.shape[1])
+                data = student.encode(coded, setting.rate)
+                h = student.decode(data, coded_size, setting.rate)
+                return len(data), self.judge.answer_to(h, coded_size, size)
         codec = self.codec(setting.codec)
         data = codec.encode(eight_bits(coded), setting.rate)
-        return codec.counted(data), self.judge.answer(codec.decode(data), (pixels.shape[0], pixels.shape[1]))
+        return codec.counted(data), self.judge.answer(codec.decode(data), size)
 
     def codec(self, name: str) -> ImageCodec:
-        """A rival by its name."""
+        """A rival that codes pictures, by its name."""
         return next(codec for codec in self.codecs if codec.name == name)
 
     def _point(self, setting: Setting, column: _Column, counts: NDArray[np.int64]) -> Point:

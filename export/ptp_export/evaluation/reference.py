@@ -63,9 +63,18 @@ class Judge:
             photo_size: height and width of the photograph.
         """
         image = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255
-        h = self._teacher.stem(image)
-        raw = self._teacher.tail(h)
+        return self.answer_to(self._teacher.stem(image).numpy(), (pixels.shape[0], pixels.shape[1]), photo_size)
+
+    @torch.inference_mode()
+    def answer_to(self, h: NDArray[np.float32], coded_size: tuple[int, int], photo_size: tuple[int, int]) -> Answer:
+        """What the rest of the teacher makes of a feature.
+
+        Args:
+            h: float32 [1, F, ceil(H/4), ceil(W/4)], its own or one that a codec decoded.
+            coded_size: height and width of the pixels that it is the feature of.
+            photo_size: of the photograph.
+        """
+        raw = self._teacher.tail(torch.from_numpy(h))
         named = {"cls_logits": raw[0], "box_deltas": raw[1]} if isinstance(raw, tuple) else {"logits": raw}
         arrays = {name: value.numpy() for name, value in named.items()}
-        size = (pixels.shape[0], pixels.shape[1])
-        return Answer(h.numpy(), output_from_head(self._task, arrays, size, photo_size))
+        return Answer(h, output_from_head(self._task, arrays, coded_size, photo_size))

@@ -12,6 +12,8 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 36, 46, 10, 44
 #: Where a logarithmic axis of bits per pixel may have its marks.
 _RATE_MARKS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _LABEL_GAP = 15
+#: About the width of a letter in a name; a long name is moved to the left, into the picture.
+_LETTER = 7.0
 
 
 @dataclass(frozen=True)
@@ -156,8 +158,9 @@ def _names(frame: _Frame, curves: Sequence[Curve]) -> str:
         placed = max(y + 4, lowest + _LABEL_GAP) if x > WIDTH - _RIGHT - 90 else y + 4
         lowest = placed if x > WIDTH - _RIGHT - 90 else lowest
         weight = ' font-weight="700"' if curve.strong else ""
+        left = min(x + 8, WIDTH - _LETTER * len(curve.name))
         parts.append(
-            f'<text class="name" x="{x + 8:.1f}" y="{placed:.1f}" style="fill:{curve.colour}"{weight}>'
+            f'<text class="name" x="{left:.1f}" y="{placed:.1f}" style="fill:{curve.colour}"{weight}>'
             f"{html.escape(curve.name)}</text>"
         )
     return "".join(parts)

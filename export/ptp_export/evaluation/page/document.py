@@ -32,7 +32,7 @@ def page_of(result: Mapping[str, Any], harness: Harness, photos: Sequence[Evalua
 
 def page_from(result: Mapping[str, Any], pictures: Sequence[Example]) -> str:
     """The page of figures and finished examples."""
-    title = html.escape(f"{result['title']} beside image codecs")
+    title = html.escape(f"{result['title']} beside other codecs")
     body = [
         f"<h1>{title}</h1>",
         f"<p class=lead>{html.escape(_lead(result))}</p>",

@@ -1,4 +1,4 @@
-"""A few photographs side by side: the teacher's answer, ours, and the best rival's at our number of bytes."""
+"""A few photographs side by side: the teacher's answer, ours, and the best rival's at no fewer bytes than ours."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ptp_export.evaluation.evaluate import OURS, Evaluation, Harness, Setting, eight_bits
+from ptp_export.evaluation.feature_codecs import RivalFeatureCodec
 from ptp_export.evaluation.image_codecs.protocol import quality_for
 from ptp_export.evaluation.page.pictures import colour, data_uri
 from ptp_export.evaluation.photo_list import EvaluationPhoto
@@ -66,20 +68,34 @@ def _example(harness: Harness, photo: EvaluationPhoto, setting: Setting, words: 
         Panel(data_uri(shown, truth), "the teacher on the uncompressed photo"),
         Panel(data_uri(shown, ours.output), f"<b>ours</b>: {_figures(harness, ours.output, truth, count)}"),
     ]
-    rivals: list[tuple[float, Panel]] = []
+    found = []
+    for rival in harness.feature_codecs:
+        quality, spent, answer = _affordable(harness, rival, pixels, coded, count)
+        found.append((f"<b>{rival.name}</b> at rate {quality}", spent, shown, answer))
     for codec in harness.codecs:
         quality, data = quality_for(codec, shown, count)
         picture = codec.decode(data)
         answer = harness.judge.answer(picture, size).output
-        caption = (
-            f"<b>{codec.name}</b> at quality {quality}: {_figures(harness, answer, truth, codec.counted(data))}"
-            + ("" if len(harness.codecs) == 1 else "; the best rival here")
-        )
+        found.append((f"<b>{codec.name}</b> at quality {quality}", codec.counted(data), picture, answer))
+    rivals: list[tuple[float, Panel]] = []
+    for name, spent, picture, answer in found:
+        caption = f"{name}: {_figures(harness, answer, truth, spent)}" + ("; the best rival here" if found[1:] else "")
         score = harness.fidelity(harness.measure.record(answer, truth, None))
         rivals.append((score, Panel(data_uri(picture, answer), caption)))
     if rivals:
         panels.append(max(rivals, key=lambda pair: pair[0])[1])
     return Example(f"{photo.name} ({words} of our fidelity)", tuple(panels), _legend(truth, ours.output))
+
+
+def _affordable(
+    harness: Harness, rival: RivalFeatureCodec, pixels: NDArray[np.uint8], coded: NDArray[Any], size_bytes: int
+) -> tuple[int, int, TaskOutput]:
+    """The lowest rate whose bytes are not fewer than these, or else the highest: its number, bytes and output."""
+    for quality in rival.qualities:
+        spent, answer = harness.code(Setting(rival.name, quality), pixels, coded)
+        if spent >= size_bytes:
+            break
+    return quality, spent, answer.output
 
 
 def _legend(*outputs: TaskOutput) -> tuple[tuple[str, str], ...]:
