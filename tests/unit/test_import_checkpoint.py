@@ -275,22 +275,10 @@ def test_statistics_measured_on_photographs(without_statistics: Path, tmp_path: 
     assert loaded.provenance["imported"]["feature_statistics"] == "1 photographs"
 
 
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ({"mean": [0.0] * 24}, "expected mean and std"),
-        ({"mean": [0.0] * 24, "std": [1.0] * 23}, "expected 24 figures of each"),
-        ({"mean": [0.0] * 24, "std": [0.0] * 24}, "expected figures above 0"),
-        ({"mean": [float("nan")] * 24, "std": [1.0] * 24}, "expected finite figures"),
-        ({"mean": ["a"] * 24, "std": [1.0] * 24}, "expected a list of numbers"),
-        ([1, 2], "expected a JSON object"),
-    ],
-)
-def test_wrong_statistics(content: Any, words: str, without_statistics: Path, tmp_path: Path) -> None:
-    (tmp_path / "figures.json").write_text(json.dumps(content))
+def test_wrong_statistics(without_statistics: Path, tmp_path: Path) -> None:
+    (tmp_path / "figures.json").write_text(json.dumps({"mean": [0.0] * 24, "std": [0.0] * 24}))
     arguments = [without_statistics, "--feature-statistics", tmp_path / "figures.json"]
-    result = run(*arguments, "-o", tmp_path / "out")
-    refused(result, tmp_path / "out", words)
+    refused(run(*arguments, "-o", tmp_path / "out"), tmp_path / "out", "expected figures above 0")
 
 
 def test_statistics_in_a_source_must_be_possible_too(state: State, tmp_path: Path) -> None:
@@ -384,54 +372,9 @@ def test_medians_that_are_not_zero_get_a_note(state: State, tmp_path: Path) -> N
     assert "medians lie up to 0.75 from 0" in result.output
 
 
-class Hostile:
-    """What a pickle can do: it names a function to be called while it is read."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.target,)
-
-
-@pytest.mark.parametrize("zipped", [True, False])
-def test_a_hostile_file_is_not_executed(zipped: bool, state: State, tmp_path: Path) -> None:
-    mark = tmp_path / "executed"
-    content = {"state_dict": state, "extra": Hostile(mark)}
-    torch.save(content, tmp_path / "codec.pth", _use_new_zipfile_serialization=zipped)
-    result = run(tmp_path / "codec.pth", "-o", tmp_path / "out")
-    refused(result, tmp_path / "out", "has to be unpickled", "torch.save(model.state_dict(), path)")
-    assert not mark.exists()
-
-
-def test_objects_beside_the_weights_are_named(state: State, tmp_path: Path) -> None:
+def test_a_file_with_objects_is_refused(state: State, tmp_path: Path) -> None:
     source = saved(tmp_path, {"state_dict": state, "args": Namespace(lr=1)})
     refused(run(source, "-o", tmp_path / "out"), tmp_path / "out", "unpickled (argparse.Namespace)")
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ([1, 2], "expected names with tensors, got list"),
-        ({"epoch": 1}, "expected tensors, got none (only epoch)"),
-        ({"model": {"a": torch.zeros(1)}, "net": {"a": torch.zeros(1)}}, "got model and net"),
-    ],
-)
-def test_files_without_one_set_of_weights(content: Any, words: str, tmp_path: Path) -> None:
-    refused(run(saved(tmp_path, content), "-o", tmp_path / "out"), tmp_path / "out", words)
-
-
-@pytest.mark.parametrize(
-    ("data", "words"),
-    [
-        (b"", "something unreadable"),
-        (b"not a checkpoint", "or is none of torch.save"),
-        (b"\xff\x00\x00\x00\x00\x00\x00\x00{}", "expected a safetensors file, got a damaged one"),
-    ],
-)
-def test_files_that_are_something_else(data: bytes, words: str, tmp_path: Path) -> None:
-    (tmp_path / "codec.pth").write_bytes(data)
-    refused(run(tmp_path / "codec.pth", "-o", tmp_path / "out"), tmp_path / "out", words)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ _OTHERS = {
     "verify": ("export", "A bundle against PyTorch, on photos.  [extra: export]"),
     "eval": ("eval", "A codec beside JPEG, WebP, AVIF, HEVC.  [extra: eval]"),
     "train": ("export", "Train the codec or a task's prompts.  [extra: export]"),
-    "import-checkpoint": ("export", "Weights trained elsewhere to a checkpoint.  [extra: export]"),
+    "import-checkpoint": ("export", "Weights from elsewhere to a checkpoint.  [extra: export]"),
 }
 """Commands of the other packages: the extra that they need and their line in the help."""
 
