@@ -1,4 +1,4 @@
-"""The task ``cls`` from a checkpoint to an answer: export in both precisions, verify, infer, inspect, doctor."""
+"""The task ``cls`` from a checkpoint to an answer: export, verify, infer, inspect, doctor."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from click.testing import CliRunner
 from ptp_export.cli import export_command
 from ptp_export.verify.cli import verify_command
 from ptp_model import checkpoint
-from ptp_model.prompts import TaskPrompts
-from ptp_model.teachers import build
 from ptp_runtime import Session
 from ptp_runtime.bitstream import read_header
 from ptp_runtime.bundle import Bundle
@@ -23,32 +21,18 @@ from ptp_runtime.tasks import Classification
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's codec with prompts for cls that add nothing yet: the universal codec before the classifier."""
-    demo = checkpoint.load("demo")
-    model = checkpoint.TaskModel(TaskPrompts(demo.spec).eval(), build(demo.spec.teacher, "cls"))
-    folder = tmp_path_factory.mktemp("checkpoint")
-    checkpoint.save(folder, demo.codec, {"cls": model}, {})
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo checkpoint's classification task in FP16."""
+    folder = tmp_path_factory.mktemp("cls") / "bundle"
+    result = CliRunner().invoke(export_command, ["--task", "cls", "--fp16", "-o", str(folder)])
+    assert result.exit_code == 0, result.output
     return folder
 
 
-def _export(trained: Path, output: Path, *arguments: str) -> Path:
-    result = CliRunner().invoke(
-        export_command, ["--task", "cls", "--checkpoint", str(trained), *arguments, "-o", str(output)]
-    )
-    assert result.exit_code == 0, result.output
-    return output
-
-
-@pytest.fixture(scope="module")
-def bundle(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _export(trained, tmp_path_factory.mktemp("cls") / "bundle")
-
-
-def test_a_checkpoint_carries_a_task_with_an_empty_head(trained: Path) -> None:
-    loaded = checkpoint.load(trained).tasks["cls"]
-    assert loaded.teacher.head_state() == {}
-    assert loaded.teacher.spec.task == "cls"
+def test_a_checkpoint_carries_a_task_with_an_empty_head() -> None:
+    task = checkpoint.load("demo").tasks["cls"]
+    assert task.teacher.head_state() == {}
+    assert task.teacher.spec.task == "cls"
 
 
 def test_the_bundle_says_what_the_teacher_says(bundle: Path) -> None:
@@ -73,17 +57,12 @@ def test_any_photo_is_answered(bundle: Path, cat_photo: Path) -> None:
     assert len(set(answer.names)) == 5
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_it_computes_what_the_model_computes(
-    precision: str, bundle: Path, trained: Path, tmp_path: Path, shipped_photos: dict[str, Path]
-) -> None:
+def test_it_computes_what_the_model_computes(bundle: Path, tmp_path: Path, shipped_photos: dict[str, Path]) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
     for name in ("cat.jpg", "rocket.jpg"):
         shutil.copy(shipped_photos[name], photos)
-    tested = bundle if precision == "fp32" else _export(trained, tmp_path / "bundle", "--fp16")
-    arguments = [str(tested), "--checkpoint", str(trained), "--photos", str(photos), "--json"]
-    result = CliRunner().invoke(verify_command, arguments)
+    result = CliRunner().invoke(verify_command, [str(bundle), "--photos", str(photos), "--json"])
     report = json.loads(result.stdout)
     assert result.exit_code == 0, report["failures"]
     assert len(report["chain"]) == 2
@@ -91,7 +70,7 @@ def test_it_computes_what_the_model_computes(
         assert (entry["height"], entry["width"]) == (224, 224)
         assert entry["round_trip_errors"] == 0
     head = next(graph for graph in report["graphs"] if graph["name"] == "head")
-    assert head["precision"] == precision
+    assert head["precision"] == "fp16"
 
 
 def test_the_commands_speak_of_classes(

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from ptp_calibration import Ranges, measure_ranges
 from ptp_export.onnx_graph import OnnxGraph, onnx_graph
 from ptp_export.onnx_passes.graph_pass import PassContractError
+from ptp_export.precision import exclusions
 from ptp_export.precision.exclusions import HALF_MAX, HEADROOM, find_exclusions
 from ptp_export.precision.fp16 import EntropyPathError, Fp16FromFp32, fp16_from_fp32
 from ptp_export.precision.typed_graph import TypedGraph
@@ -204,3 +205,33 @@ def test_only_a_flat_fp32_graph_with_named_nodes_is_taken() -> None:
     foreign.opset_import.append(helper.make_opsetid("com.example", 1))
     with pytest.raises(PassContractError, match="not an ONNX operator"):
         Fp16FromFp32(())(foreign)
+
+
+def test_a_teachers_stem_stays_in_fp32_as_far_as_it_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exclusions, "PIXELS", "x")
+    nodes = [
+        helper.make_node("Sub", ["x", "mean"], ["n"], name="normalise"),
+        helper.make_node("Conv", ["n", "codec.stem.w"], ["a"], name="stem"),
+        helper.make_node("Relu", ["a"], ["h"], name="relu"),
+        helper.make_node("Conv", ["h", "codec.g_a.w"], ["b"], name="learned"),
+        helper.make_node("Conv", ["n", "prompts.w"], ["c"], name="prompt"),
+        helper.make_node("Add", ["b", "c"], ["y"], name="sum"),
+    ]
+    weights = {
+        "mean": _weights(1, 4, 1, 1),
+        "codec.stem.w": _weights(4, 4, 1, 1),
+        "codec.g_a.w": _weights(6, 4, 1, 1),
+        "prompts.w": _weights(6, 4, 1, 1),
+    }
+    graph = _graph(nodes, weights)
+    _, audit = fp16_from_fp32(graph, _measured(graph), allow_partial=True)
+    assert {layer.node for layer in audit.layers if layer.exclusion == "stem"} == {"normalise", "stem", "relu"}
+    assert {layer.node for layer in audit.layers if layer.got == "fp16"} == {"learned", "prompt", "sum"}
+
+
+def test_learned_layers_on_pixels_are_no_stem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exclusions, "PIXELS", "x")
+    nodes = [helper.make_node("Conv", ["x", "codec.g_a.w"], ["y"], name="c")]
+    graph = _graph(nodes, {"codec.g_a.w": _weights(2, 4, 1, 1)})
+    _, audit = fp16_from_fp32(graph, _measured(graph), allow_partial=True)
+    assert [layer.exclusion for layer in audit.layers] == [""]
