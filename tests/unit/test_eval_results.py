@@ -19,6 +19,7 @@ from ptp_export.evaluation.evaluate import Point, Setting, chosen_rates, eight_b
 from ptp_export.evaluation.page.chart import Curve, CurvePoint, Level, chart
 from ptp_export.evaluation.photo_list import EvaluationPhoto, PhotoList, gather
 from ptp_export.photos import photos as shipped
+from ptp_model.training import split
 from ptp_runtime.errors import UsageError
 
 
@@ -70,6 +71,20 @@ def test_held_out_photographs_and_their_labels(labelled: Path) -> None:
     assert [note["iscrowd"] for photo in boxes for note in photo.boxes or ()] == [0, 0, 1]
     assert all(photo.mask is None for photo in boxes)
     assert all(photo.boxes is None for photo in gather([labelled], "cls", held_out=False, limit=None).photos)
+
+
+def test_of_bare_photographs_held_out_keeps_those_reserved_for_evaluation(
+    cat_photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("kept", "unknown"):
+        shutil.copy(cat_photo, tmp_path / f"{name}.jpg")
+    with (tmp_path / "unknown.jpg").open("ab") as file:
+        file.write(b"x")
+    digest = split.sha256_of(tmp_path / "kept.jpg")
+    entry = split.Entry("kept", "debian", "kept", frozenset({"evaluation"}), (digest,))
+    monkeypatch.setattr(split, "load", lambda: split.Split((entry,)))
+    found = gather([tmp_path], "cls", held_out=True, limit=None)
+    assert [photo.name for photo in found.photos] == ["kept.jpg"]
 
 
 def test_a_limit_is_spread_over_the_folder(labelled: Path) -> None:

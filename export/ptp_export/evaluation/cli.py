@@ -42,7 +42,7 @@ Exit codes: 0 done, 2 a request that makes no sense, 3 an unusable photo, 5 an u
     help="Folder of photos, searched recursively, or of labelled photos in COCO's layout; repeatable.  "
     "[default: the shipped parity photographs]",
 )
-@click.option("--held-out", is_flag=True, help="Only the labelled photos that no training reads.")
+@click.option("--held-out", is_flag=True, help="Only photos that are known to be left out of training.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only so many photos, spread evenly.")
 @click.option("--codecs", default="jpeg,webp,avif,hevc", show_default=True, help="Rivals, with commas; '' for none.")
 @click.option(

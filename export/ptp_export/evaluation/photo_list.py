@@ -22,6 +22,10 @@ from ptp_runtime.images import load_image
 Mask = NDArray[np.uint8]
 
 
+#: Role of the photographs that results are measured on.
+EVALUATION = "evaluation"
+
+
 @dataclass(frozen=True)
 class EvaluationPhoto:
     """One photograph; pixels are read when asked for.
@@ -71,7 +75,8 @@ def gather(folders: Sequence[Path], task: str, held_out: bool, limit: int | None
     Args:
         folders: of photographs, or with ``instances.json`` or ``annotations/`` (COCO) in them.
         task: whose labels are wanted.
-        held_out: keep only labelled photographs that training leaves out.
+        held_out: keep only what is known to be left out of training: labelled photographs by their folder's rule,
+            others where the project's table reserves them for evaluation.
         limit: keep only so many, spread evenly; None: all.
 
     Raises:
@@ -91,7 +96,7 @@ def gather(folders: Sequence[Path], task: str, held_out: bool, limit: int | None
     if not found:
         raise UsageError(
             "no photographs to evaluate on",
-            expected="held-out photographs of a labelled folder" if held_out else "JPEG, PNG or WebP files",
+            expected="photographs known to be held out" if held_out else "JPEG, PNG or WebP files",
             got=", ".join(folder.name for folder in folders) or "no --data",
             hint="give --data FOLDER" + (" in COCO's layout" if held_out else ""),
         )
@@ -109,7 +114,7 @@ def is_labelled(folder: Path) -> bool:
 
 def _from_folder(folder: Path, task: str, held_out: bool) -> list[EvaluationPhoto]:
     if not is_labelled(folder):
-        return [] if held_out else [_bare(path) for path in photo_files([folder])]
+        return [_bare(path) for path in photo_files([folder]) if not held_out or EVALUATION in _roles(path)]
     boxes = _boxes(folder) if task == "det" else {}
     photos = []
     for photo in read_labelled(folder, masks=task == "seg"):
@@ -136,8 +141,13 @@ def _bare(path: Path) -> EvaluationPhoto:
 
 
 def _learned_from(path: Path) -> bool:
+    return bool(_roles(path) & split.TRAINING)
+
+
+def _roles(path: Path) -> frozenset[str]:
+    """What the project's table of photographs allows; empty for one that it does not hold."""
     try:
         digest = split.sha256_of(path)
     except OSError as error:
         raise ImageError(f"{path.name} cannot be read", got=error.strerror or str(error)) from error
-    return bool(split.load().roles_of(digest) & split.TRAINING)
+    return frozenset(split.load().roles_of(digest))
