@@ -157,7 +157,8 @@ def test_bundles_are_checked_too(demo_bundle: Path, small_photos: Path, tmp_path
     for options, words in (
         (["--rates", "300"], "there is no rate 300"),
         (["--rates", "low"], "whole numbers"),
-        (["--task", "cls"], "no task 'cls'"),
+        (["--task", "cls"], "serves another task"),
+        (["--task", "det"], "no task 'det'"),
         (["--data", str(tmp_path)], "no photographs"),
     ):
         result = _eval(str(demo_bundle), "--codecs", "jpeg", *options)

@@ -37,10 +37,11 @@ def test_the_bundle_says_what_it_is(demo_bundle: Path) -> None:
 
 def test_the_audit_names_every_layer_in_fp32(demo_bundle: Path) -> None:
     audit = Bundle.open(demo_bundle).manifest.audit["graphs"]
-    for name in ("analysis", "synthesis", "head"):
+    # The teacher's stem, a quarter of the analysis, stays in FP32 by name.
+    for name, least in (("analysis", 0.55), ("synthesis", 0.9), ("head", 0.9)):
         precision = audit[name]["precision"]
-        assert precision["share_of_convolutions"] > 0.9
-        assert precision["share_of_arithmetic"] > 0.9
+        assert precision["share_of_convolutions"] > least
+        assert precision["share_of_arithmetic"] > least
         for layer in precision["layers_in_fp32"]:
             assert layer["exclusion"] in precision["exclusions"]
     assert "precision" not in audit["hyper"]

@@ -68,7 +68,8 @@ def test_every_graph_of_the_demo_builds(name: str, demo_bundle: Path, tmp_path: 
     assert (engine.smoke.tensors["half"] > 0) == (entry.precision == "fp16")
     if engine.audit is not None:
         assert engine.audit.shortfall == ()
-        assert engine.audit.share_of_convolutions > 0.9
+        # The teacher's stem, a quarter of the analysis, stays in FP32 by name.
+        assert engine.audit.share_of_convolutions > (0.55 if name == "analysis" else 0.9)
     assert engine.log.is_file()
     assert not list(tmp_path.glob("*.plan")), "the plan is in the bundle, not in the logs"
 
