@@ -15,12 +15,13 @@ from ptp_calibration import measure_ranges
 from ptp_export.graphs.graphs_from_model import graphs_from_model
 from ptp_export.graphs.interface import Graph
 from ptp_export.onnx_from_graph import onnx_from_graph
-from ptp_export.oracle.checkpoint_task import load_task
 from ptp_export.oracle.photo_sizes import fit_photo
-from ptp_export.oracle.reference import GraphSample
+from ptp_export.oracle.reference import GraphSample, ReferenceChain
 from ptp_export.precision.fp16 import fp16_from_fp32
 from ptp_export.sizes import Size
 from ptp_export.verify.measure import float_error
+from ptp_model.codec import FeatureCodec
+from ptp_model.spec import preset
 from ptp_runtime.images import load_image
 
 SIZE = Size(200, 256)
@@ -28,13 +29,17 @@ SIZE = Size(200, 256)
 
 @pytest.fixture(scope="module")
 def analysis() -> tuple[Graph, GraphSample, GraphSample]:
-    """The demo's analysis graph (GDN and attention inside) and what it sees on two photos: to measure, and to check."""
+    """An analysis graph (GDN and attention inside) and what it sees on two photos: to measure, and to check.
+
+    Its weights are random: the demo's are stored in FP16, so that rounding them would show nothing.
+    """
     from ptp_export.photos import photos
 
-    task = load_task("demo", "view")
-    graph = next(g for g in graphs_from_model(task.chain.codec, "view", None, None) if g.name == "analysis")
+    torch.manual_seed(11)
+    chain = ReferenceChain(FeatureCodec(preset("tiny")).eval(), None, None)
+    graph = next(g for g in graphs_from_model(chain.codec, "view", None, None) if g.name == "analysis")
     samples = [
-        task.chain.run(fit_photo(load_image(photos(group)[0].path), SIZE)).graphs["analysis"]
+        chain.run(fit_photo(load_image(photos(group)[0].path), SIZE)).graphs["analysis"]
         for group in ("calibration", "parity")
     ]
     return graph, samples[0], samples[1]
