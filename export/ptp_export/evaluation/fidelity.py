@@ -8,12 +8,6 @@ from numpy.typing import NDArray
 Mask = NDArray[np.uint8]
 
 
-def pixel_agreement(teacher: Mask, student: Mask) -> float:
-    """Share of pixels with the same class, 0..1. Both uint8 [H, W]."""
-    _require_same_shape(teacher, student)
-    return float((teacher == student).mean())
-
-
 def mean_iou(teacher: Mask, student: Mask) -> float:
     """Intersection over union, averaged over the classes either mask shows, 0..1. Both uint8 [H, W]."""
     _require_same_shape(teacher, student)
