@@ -99,6 +99,14 @@ def export_command(
     its own, and the table at the end says what came of it.
     """
     accepted, profile = _sizes(size, min_size, typical_size, max_size)
+    logs = log_dir or output.with_name(output.name + ".log")
+    if logs.exists() and not logs.is_dir():
+        raise UsageError(
+            f"no logs can be written to {logs}",
+            expected="a folder, or nothing",
+            got="a file of that name",
+            hint="remove it, or give another --log-dir",
+        )
     options = ExportOptions(
         task=task,
         checkpoint=checkpoint,
@@ -111,7 +119,7 @@ def export_command(
         allow_partial=allow_partial,
         overwrite=overwrite,
         only=only,
-        log_folder=log_dir or output.with_name(output.name + ".log"),
+        log_folder=logs,
         build_timeout_s=build_timeout,
         default_rate=default_rate,
     )
