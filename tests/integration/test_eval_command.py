@@ -50,6 +50,8 @@ def test_the_points_are_complete(run: tuple[Result, Any, str], demo_bundle: Path
     assert set(document) >= {"points", "teacher_metric", "bd_rate", "photos", "classes", "environment", "notes"}
     ours = [point for point in document["points"] if point["codec"] == "ptp"]
     jpeg = [point for point in document["points"] if point["codec"] == "jpeg"]
+    assert document["source"] == demo_bundle.name
+    assert str(demo_bundle.parent) not in json.dumps(document), "a path of the machine among the results"
     rates = Bundle.open(demo_bundle).manifest.entropy.rates
     assert [point["rate"] for point in ours] == list(range(rates.count if rates else 1))
     assert len(jpeg) == 10

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ptp_export.evaluation.comparison import delta_rates
@@ -44,7 +45,8 @@ def document(
     return {
         "schema": SCHEMA,
         "title": subject.title,
-        "source": request.source,
+        # A name, not a path: results are shown to others, who have no such folder.
+        "source": Path(request.source).name,
         "task": subject.session.manifest.task.name,
         "checkpoint_sha256": subject.checkpoint_sha256,
         "names": {"metric": measure.metric or None, "fidelity": measure.fidelity, "figures": dict(measure.words)},
