@@ -75,6 +75,29 @@ def demo_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return bundle
 
 
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A codec of the smallest size with random weights, two rates and a teacher's stem, and prompts for ``cls``.
+
+    For whole exports whose subject is not the demo: they take a third of its time.
+    """
+    import torch
+
+    from ptp_model import checkpoint
+    from ptp_model.codec import FeatureCodec
+    from ptp_model.prompts import TaskPrompts
+    from ptp_model.spec import preset
+    from ptp_model.teachers import build
+
+    torch.manual_seed(21)
+    codec, teacher = FeatureCodec(preset("tiny", transform="stem", rates=2)).eval(), build("efficientnet-lite0", "cls")
+    codec.stem.adopt(teacher.stem_layers())
+    codec.feature_std.fill_(10.0)
+    folder = tmp_path_factory.mktemp("tiny")
+    checkpoint.save(folder, codec, {"cls": checkpoint.TaskModel(TaskPrompts(codec.spec).eval(), teacher)}, {})
+    return folder
+
+
 def _exporter() -> Callable[[list[str]], None]:
     """The command ``ptp-export`` itself: the fixture is what a user gets. Imported late, torch takes seconds."""
     from ptp_export.cli import export_command

@@ -22,7 +22,7 @@ from ptp_model.importing.statistics import IDENTITY, read_statistics
 from ptp_model.importing.statistics import NAMES as STATISTICS
 from ptp_model.spec import CONTEXTS, MAX_RATES, PRESETS, TEACHERS, TRANSFORMS, ModelSpec, preset
 from ptp_model.training.crops import PhotoCrops
-from ptp_model.training.stage1 import measure_feature
+from ptp_model.training.fresh_start import measure_feature
 from ptp_runtime.atomic import new_directory, write_bytes
 from ptp_runtime.errors import CheckpointError, UsageError
 

@@ -21,10 +21,11 @@ from ptp_runtime.tasks import Classification
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo checkpoint's classification task in FP16."""
+def bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A codec with random weights in front of the real classifier, in FP16."""
     folder = tmp_path_factory.mktemp("cls") / "bundle"
-    result = CliRunner().invoke(export_command, ["--task", "cls", "--fp16", "-o", str(folder)])
+    arguments = ["--task", "cls", "--checkpoint", str(tiny_checkpoint), "--fp16", "-o", str(folder)]
+    result = CliRunner().invoke(export_command, arguments)
     assert result.exit_code == 0, result.output
     return folder
 
@@ -57,12 +58,16 @@ def test_any_photo_is_answered(bundle: Path, cat_photo: Path) -> None:
     assert len(set(answer.names)) == 5
 
 
-def test_it_computes_what_the_model_computes(bundle: Path, tmp_path: Path, shipped_photos: dict[str, Path]) -> None:
+def test_it_computes_what_the_model_computes(
+    bundle: Path, tiny_checkpoint: Path, tmp_path: Path, shipped_photos: dict[str, Path]
+) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
     for name in ("cat.jpg", "rocket.jpg"):
         shutil.copy(shipped_photos[name], photos)
-    result = CliRunner().invoke(verify_command, [str(bundle), "--photos", str(photos), "--json"])
+    result = CliRunner().invoke(
+        verify_command, [str(bundle), "--checkpoint", str(tiny_checkpoint), "--photos", str(photos), "--json"]
+    )
     report = json.loads(result.stdout)
     assert result.exit_code == 0, report["failures"]
     assert len(report["chain"]) == 2

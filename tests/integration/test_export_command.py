@@ -146,20 +146,21 @@ def test_help_teaches(tmp_path: Path) -> None:
         assert words in result.output
 
 
-def test_a_static_view_bundle_is_written_and_verified(tmp_path: Path) -> None:
+def test_a_static_view_bundle_is_written_and_verified(tiny_checkpoint: Path, tmp_path: Path) -> None:
     """The other head, the other kind of sizes: exported, opened, compared with torch."""
     bundle = tmp_path / "bundle"
-    result = _export("--task", "view", "--size", "130x200", "-o", str(bundle))
+    arguments = ["--task", "view", "--checkpoint", str(tiny_checkpoint), "--size", "130x200", "-o", str(bundle)]
+    result = _export(*arguments)
     assert result.exit_code == 0, result.output
     manifest = Bundle.open(bundle).manifest
     assert (manifest.preprocessing.height, manifest.preprocessing.width) == ((192, 192), (256, 256))
     assert manifest.graph("head").inputs[0].shape == (1, 24, 33, 50)
     assert {graph.precision for graph in manifest.graphs} == {"fp32"}
-    verified = CliRunner().invoke(verify_command, [str(bundle), "--json"])
+    verified = CliRunner().invoke(verify_command, [str(bundle), "--checkpoint", str(tiny_checkpoint), "--json"])
     assert verified.exit_code == 0, verified.output
     report = json.loads(verified.stdout)
     assert {(entry["height"], entry["width"]) for entry in report["chain"]} == {(132, 200)}
-    again = _export("--task", "view", "--size", "130x200", "-o", str(bundle))
+    again = _export(*arguments)
     assert again.exit_code == 2
     assert "--overwrite" in again.output
 

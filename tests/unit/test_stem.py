@@ -11,8 +11,9 @@ from ptp_model import checkpoint, teachers
 from ptp_model.codec import FeatureCodec
 from ptp_model.spec import preset
 from ptp_model.training.crops import PhotoCrops
+from ptp_model.training.fresh_start import wake_hyper_latent
 from ptp_model.training.loop import LoopConfig
-from ptp_model.training.stage1 import Stage1Config, train_stage1, wake_hyper_latent
+from ptp_model.training.stage1 import Stage1Config, train_stage1
 from ptp_model.transforms.principal_components import principal_components, start_from_principal_components
 
 

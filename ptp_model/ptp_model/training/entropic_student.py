@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import cast
 
 import torch
@@ -26,11 +25,9 @@ from ptp_model.teachers import Teacher
 from ptp_model.training import losses
 from ptp_model.training.compute import ON_CPU, Compute
 from ptp_model.training.crops import PhotoCrops
+from ptp_model.training.fresh_start import PRIOR_PACE, measure_feature, spare_crops, standardise_output
 from ptp_model.training.loop import SILENT, LoopConfig, Shard, Watch, train
 from ptp_model.training.prefetch import Prefetch
-
-#: The factorised prior starts some ten times too wide for what it describes, and learns faster, as in our stage 1.
-PACE = MappingProxyType({"entropy_bottleneck.": 10.0})
 
 
 @dataclass(frozen=True)
@@ -52,15 +49,10 @@ def start_from_statistics(student: EntropicStudent, teacher: Teacher, crops: Pho
 
     With torch's own start y lies well within ±0.1: the noise of a training step would drown it.
     """
-    device = student.feature_mean.device
-    # Crops that no step draws.
-    images = [crops.batch(-1 - i & 0xFFFFFF, 4).to(device) for i in range(batches)]
-    features = torch.cat([teacher.stem(image) for image in images])
-    student.feature_mean.copy_(features.mean((0, 2, 3), keepdim=True))
-    student.feature_std.copy_(features.std((0, 2, 3), keepdim=True).clamp_min(1e-3))
+    measure_feature(student, teacher, crops)
+    images = spare_crops(crops, batches, student.feature_mean.device)
     y = torch.cat([student.analysis(image) for image in images])
-    last = cast(nn.Conv2d, student.encoder[-1])
-    last.weight.div_(y.std((0, 2, 3)).clamp_min(1e-6)[:, None, None, None])
+    standardise_output(cast(nn.Conv2d, student.encoder[-1]), y)
 
 
 def train_entropic_student(
@@ -98,6 +90,6 @@ def train_entropic_student(
         return loss, {"bpp": bpp.mean(), "feature_mse": feature_error.mean()}
 
     with Prefetch(crops.batch, compute.workers) as batches:
-        train(student, step, replace(loop, precision=compute.precision), folder, watch, PACE)
+        train(student, step, replace(loop, precision=compute.precision), folder, watch, PRIOR_PACE)
     student.eval()
     student.prepare_coder()

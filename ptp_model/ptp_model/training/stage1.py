@@ -6,25 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ptp_model.codec import FeatureCodec
 from ptp_model.teachers import Teacher
 from ptp_model.training import losses
 from ptp_model.training.compute import ON_CPU, Compute
 from ptp_model.training.crops import PhotoCrops
+from ptp_model.training.fresh_start import PRIOR_PACE, measure_feature, start_stem_transform, wake_hyper_latent
 from ptp_model.training.loop import SILENT, LoopConfig, Shard, Watch, train
 from ptp_model.training.prefetch import Prefetch
-from ptp_model.transforms.principal_components import start_from_principal_components
 
-#: The prior of z starts some ten times too wide for what it describes; at the common rate z would be given up first.
-PACE = MappingProxyType({"entropy_bottleneck.": 10.0})
 #: Transforms that start near the best linear ones are moved gently: at the pace of the entropy path, which starts from
 #: nothing, they would first be shaken out of it.
-STEM_PACE = MappingProxyType({**PACE, "g_a.": 0.1, "g_s.": 0.1})
+STEM_PACE = MappingProxyType({**PRIOR_PACE, "g_a.": 0.1, "g_s.": 0.1})
 
 
 @dataclass(frozen=True)
@@ -46,44 +43,6 @@ class Stage1Config:
     batch: int = 8
     image_crops: int = 2
     span: float = 8.0
-
-
-@torch.no_grad()
-def measure_feature(codec: FeatureCodec, teacher: Teacher, crops: PhotoCrops, batches: int = 16) -> None:
-    """Set the codec's feature statistics from the teacher's features on crops."""
-    features = _features(codec, teacher, crops, batches)
-    codec.feature_mean.copy_(features.mean((0, 2, 3), keepdim=True))
-    codec.feature_std.copy_(features.std((0, 2, 3), keepdim=True).clamp_min(1e-3))
-
-
-@torch.no_grad()
-def start_stem_transform(codec: FeatureCodec, teacher: Teacher, crops: PhotoCrops, batches: int = 32) -> None:
-    """Start a fresh codec of the kind ``stem`` at the principal components of h; ``feature_mean`` must be measured."""
-    features = _features(codec, teacher, crops, batches)
-    transforms = cast(nn.Sequential, codec.g_a), cast(nn.Sequential, codec.g_s)
-    start_from_principal_components(*transforms, (features - codec.feature_mean) / codec.feature_std)
-
-
-@torch.no_grad()
-def wake_hyper_latent(codec: FeatureCodec, crops: PhotoCrops) -> None:
-    """Scale the last layer of a fresh h_a so that every channel of z has a standard deviation of 1.
-
-    With torch's own start z lies within ±0.1: it is rounded to 0 wherever it is used, and the rate takes it back to 0
-    before the decoder's side has learned to read it.
-    """
-    image = torch.cat([crops.batch(-1 - i & 0xFFFFFF, 4) for i in range(8)]).to(codec.feature_mean.device)
-    gain = None if codec.gains is None else codec.gain(codec.spec.rates // 2)
-    z = codec.analysis(image, None, gain)[1]
-    last = cast(nn.Conv2d, codec.h_a[-1])
-    bias, std = cast(Tensor, last.bias), z.std((0, 2, 3)).clamp_min(1e-6)
-    last.weight.div_(std[:, None, None, None])
-    bias.copy_((bias - z.mean((0, 2, 3))) / std)
-
-
-def _features(codec: FeatureCodec, teacher: Teacher, crops: PhotoCrops, batches: int) -> Tensor:
-    """Features of crops that no step draws."""
-    device = codec.feature_mean.device
-    return torch.cat([teacher.stem(crops.batch(-1 - i & 0xFFFFFF, 4).to(device)) for i in range(batches)])
 
 
 def spread_rates(number: int, batch: int, rates: int) -> Tensor:
@@ -164,6 +123,6 @@ def train_stage1(
         return losses.rate_distortion(bpp, distortion, weights[rate]), figures
 
     with Prefetch(crops.batch, compute.workers) as batches:
-        pace = STEM_PACE if codec.spec.transform == "stem" else PACE
+        pace = STEM_PACE if codec.spec.transform == "stem" else PRIOR_PACE
         train(codec, step, replace(loop, precision=compute.precision), folder, watch, pace)
     codec.eval()

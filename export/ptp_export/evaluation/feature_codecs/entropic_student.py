@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from ptp_export.evaluation.feature_codecs.protocol import RivalFeatureCodec
+from ptp_export.evaluation.rival import require_sides
 from ptp_model.baselines.student_checkpoint import StudentCheckpoint, load, stem_digest
 from ptp_model.errors import ModelError
 from ptp_model.spec import TEACHERS
 from ptp_model.teachers import Teacher
-from ptp_runtime.errors import CheckpointError, UnsupportedImageError, UsageError
+from ptp_runtime.errors import CheckpointError, UsageError
 from ptp_runtime.images import network_input
 
 #: Its kernels of 2 leave nothing of a smaller picture.
@@ -58,14 +59,7 @@ class EntropicStudentCodec:
         Raises:
             UnsupportedImageError: a side of less than 5 pixels.
         """
-        height, width = pixels.shape[:2]
-        if min(height, width) < _SMALLEST:
-            raise UnsupportedImageError(
-                "the photo is too small for Entropic Student",
-                expected=f"at least {_SMALLEST}×{_SMALLEST} pixels",
-                got=f"{width}×{height}",
-                hint="leave the photo out, or --entropic-student",
-            )
+        require_sides(pixels, _SMALLEST, "Entropic Student", "--entropic-student")
         image = torch.from_numpy(network_input(pixels, 4, self._lead))
         return self._checkpoints[quality].student.compress(image)
 

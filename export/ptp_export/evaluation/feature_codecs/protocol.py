@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ptp_export.evaluation.rival import Rival
 
-class RivalFeatureCodec(Protocol):
+
+class RivalFeatureCodec(Rival, Protocol):
     """Takes what ours takes, the pixels after the resize that the teacher declares, and gives what ours gives, ĥ."""
-
-    @property
-    def name(self) -> str:
-        """As in the results."""
-
-    @property
-    def settings(self) -> str:
-        """What is fixed, for the reader of a figure."""
-
-    @property
-    def qualities(self) -> Sequence[int]:
-        """The points of its curve, from few bytes to many."""
 
     def encode(self, pixels: NDArray[Any], quality: int) -> bytes:
         """Pixels [H, W, 3] in 0..255 to the bytes that count."""

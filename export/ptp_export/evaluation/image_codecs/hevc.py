@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image
 
 from ptp_export.evaluation.image_codecs.protocol import Pixels
-from ptp_runtime.errors import MissingExtraError, UnsupportedImageError
+from ptp_export.evaluation.rival import require_sides
+from ptp_runtime.errors import MissingExtraError
 
 _ODD_WIDTH, _ODD_HEIGHT = 1, 2
 #: Sides of the largest coding block, pixels; x265 wants a picture of at least one.
@@ -65,13 +66,7 @@ class Hevc:
             UnsupportedImageError: a side of less than 16 pixels.
         """
         height, width = pixels.shape[:2]
-        if min(height, width) < _SMALLEST:
-            raise UnsupportedImageError(
-                "the photo is too small for x265",
-                expected=f"at least {_SMALLEST}×{_SMALLEST} pixels",
-                got=f"{width}×{height}",
-                hint="leave the photo out, or hevc out of --codecs",
-            )
+        require_sides(pixels, _SMALLEST, "x265", "hevc out of --codecs")
         block = max(size for size in _BLOCKS if size <= min(height, width))
         even = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         encoder = self._av.CodecContext.create("libx265", "w")

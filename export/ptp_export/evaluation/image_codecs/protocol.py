@@ -8,23 +8,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ptp_export.evaluation.rival import Rival
+
 Pixels = NDArray[np.uint8]
 
 
-class ImageCodec(Protocol):
+class ImageCodec(Rival, Protocol):
     """A codec for pictures. ``scale`` is sorted from few bytes to many."""
-
-    @property
-    def name(self) -> str:
-        """As in ``--codecs`` and in the results."""
-
-    @property
-    def settings(self) -> str:
-        """What is fixed, for the reader of a figure."""
-
-    @property
-    def qualities(self) -> Sequence[int]:
-        """The points of its curve, from few bytes to many."""
 
     @property
     def scale(self) -> Sequence[int]:
