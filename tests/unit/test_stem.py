@@ -11,7 +11,7 @@ from ptp_model import checkpoint, teachers
 from ptp_model.codec import FeatureCodec
 from ptp_model.spec import preset
 from ptp_model.training.crops import PhotoCrops
-from ptp_model.training.fresh_start import wake_hyper_latent
+from ptp_model.training.fresh_start import silence_residual_prediction, wake_hyper_latent
 from ptp_model.training.loop import LoopConfig
 from ptp_model.training.stage1 import Stage1Config, train_stage1
 from ptp_model.transforms.principal_components import principal_components, start_from_principal_components
@@ -116,3 +116,12 @@ def test_a_fresh_hyper_latent_is_awake(cat_photo: Path) -> None:
         z = codec.analysis(image)[1]
     torch.testing.assert_close(z.std((0, 2, 3)), torch.ones(codec.spec.Z), rtol=0.02, atol=0)
     assert z.mean((0, 2, 3)).abs().max() < 0.05
+
+
+def test_a_fresh_residual_prediction_is_silent() -> None:
+    codec = fresh().eval()
+    y, mu_hyper = torch.randn(2, 1, codec.spec.M, 8, 8)
+    with torch.no_grad():
+        assert not torch.equal(codec.lrcp(y, mu_hyper), y)
+    silence_residual_prediction(codec)
+    torch.testing.assert_close(codec.lrcp(y, mu_hyper), y, rtol=0, atol=0)

@@ -59,6 +59,13 @@ def wake_hyper_latent(codec: FeatureCodec, crops: PhotoCrops) -> None:
 
 
 @torch.no_grad()
+def silence_residual_prediction(codec: FeatureCodec) -> None:
+    """Let a fresh LRCP correct nothing: what random weights add is noise of the size of the rounding itself."""
+    nn.init.zeros_(codec.lrcp.out.weight)
+    nn.init.zeros_(cast(Tensor, codec.lrcp.out.bias))
+
+
+@torch.no_grad()
 def standardise_output(layer: nn.Conv2d, output: Tensor) -> None:
     """Rescale a convolution so that what it gave here, [B, C, H, W], would have had a deviation of 1 in every channel.
 

@@ -15,7 +15,13 @@ from ptp_model.teachers import Teacher
 from ptp_model.training import losses
 from ptp_model.training.compute import ON_CPU, Compute
 from ptp_model.training.crops import PhotoCrops
-from ptp_model.training.fresh_start import PRIOR_PACE, measure_feature, start_stem_transform, wake_hyper_latent
+from ptp_model.training.fresh_start import (
+    PRIOR_PACE,
+    measure_feature,
+    silence_residual_prediction,
+    start_stem_transform,
+    wake_hyper_latent,
+)
 from ptp_model.training.loop import SILENT, LoopConfig, Shard, Watch, train
 from ptp_model.training.prefetch import Prefetch
 
@@ -66,8 +72,8 @@ def train_stage1(
     """Train all of the codec, from where its weights stand.
 
     Args:
-        fresh: nothing of the codec was trained before: z is woken, and a transform of the kind ``stem`` starts at the
-            principal components of h.
+        fresh: nothing of the codec was trained before: z is woken, LRCP silent, and a transform of the kind ``stem``
+            starts at the principal components of h.
         teacher: any task's; its stem gives h, and its backbone the deeper features, which all tasks share. Frozen.
         compute: device (codec and teacher are moved there), precision and workers.
     """
@@ -80,6 +86,7 @@ def train_stage1(
         if codec.stem is not None:
             start_stem_transform(codec, teacher, crops)
         wake_hyper_latent(codec, crops)
+        silence_residual_prediction(codec)
     codec.train().requires_grad_(True)
     if codec.stem is not None:
         codec.stem.requires_grad_(False)
