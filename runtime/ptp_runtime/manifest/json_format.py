@@ -141,6 +141,9 @@ def dict_from_manifest(manifest: Manifest) -> dict[str, Any]:
                 "count": entropy.rates.count,
                 "default": entropy.rates.default,
             },
+            "golden": None
+            if entropy.golden is None
+            else {"file": entropy.golden.file, "sha256": entropy.golden.sha256},
         },
         "graphs": [_graph_dict(graph) for graph in manifest.graphs],
         "engines": [_engine_dict(engine) for engine in manifest.engines],
@@ -193,6 +196,10 @@ def _read_entropy(f: Fields) -> EntropyInfo:
         schedule=f.sequence("schedule", _read_step),
         # Absent from manifests that were written before there were several rates.
         rates=_read_rates(f.fields("rates")) if f.has("rates") and f.any("rates") is not None else None,
+        # Absent from manifests that were written before there was an integer path.
+        golden=_read_file(f.any("golden"), f.path("golden"))
+        if f.has("golden") and f.any("golden") is not None
+        else None,
     )
     f.finish()
     return info

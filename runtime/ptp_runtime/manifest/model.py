@@ -156,6 +156,7 @@ class EntropyInfo:
         hyper_channels: channels of z.
         schedule: in coding order.
         rates: None where the bundle has one rate only.
+        golden: the golden test of an integer path (:class:`~ptp_runtime.golden.GoldenTest`); None where there is none.
     """
 
     mode: str
@@ -167,6 +168,7 @@ class EntropyInfo:
     hyper_channels: int
     schedule: tuple[ScheduleEntry, ...]
     rates: RatesInfo | None = None
+    golden: FileEntry | None = None
 
 
 @dataclass(frozen=True)
@@ -262,6 +264,7 @@ class Manifest:
         return (
             self.entropy.tables,
             *([] if (rates := self.entropy.rates) is None else [FileEntry(rates.file, rates.sha256)]),
+            *([] if self.entropy.golden is None else [self.entropy.golden]),
             *(FileEntry(graph.file, graph.sha256) for graph in self.graphs),
             *(FileEntry(engine.file, engine.sha256) for engine in self.engines),
         )
