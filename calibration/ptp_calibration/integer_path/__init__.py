@@ -1,0 +1,38 @@
+"""The bit-exact entropy path: a float parameter network becomes integers that every backend computes alike.
+
+Integers travel in FP32 tensors. :func:`convert` makes the ONNX files, :func:`prove` proves from the files alone that
+FP32 cannot round in them, and :class:`IntegerOracle` computes them in int64: what every backend must give.
+"""
+
+from ptp_calibration.integer_path.certificate import LayerProof, prove
+from ptp_calibration.integer_path.convert import ConversionReport, IntegerPath, convert
+from ptp_calibration.integer_path.errors import (
+    ConversionError,
+    GraphError,
+    IntegerBoundError,
+    IntegerPathError,
+    NetworkError,
+)
+from ptp_calibration.integer_path.network import EntropyNetwork, LatentSample, Layer, Source, StepNetwork
+from ptp_calibration.integer_path.oracle import IntegerOracle
+from ptp_calibration.integer_path.precision import IntegerPrecision
+
+__all__ = [
+    "ConversionError",
+    "ConversionReport",
+    "EntropyNetwork",
+    "GraphError",
+    "IntegerBoundError",
+    "IntegerOracle",
+    "IntegerPath",
+    "IntegerPathError",
+    "IntegerPrecision",
+    "LatentSample",
+    "Layer",
+    "LayerProof",
+    "NetworkError",
+    "Source",
+    "StepNetwork",
+    "convert",
+    "prove",
+]
