@@ -69,10 +69,16 @@ def test_shards_give_the_gradient_of_the_whole_batch(tmp_path: Path) -> None:
     assert torch.allclose(*results, atol=1e-6)
 
 
-def test_every_rate_gets_its_turn() -> None:
-    seen = torch.bincount(torch.cat([spread_rates(n, 4, 6) for n in range(60)]), minlength=6)
-    assert seen.tolist() == [40] * 6
-    assert len({tuple(spread_rates(n, 4, 6).tolist()) for n in range(6)}) == 6, "a place in the batch decides the rate"
+@pytest.mark.parametrize("rates", [2, 3, 4, 6])
+@pytest.mark.parametrize("batch", [1, 2, 3, 4, 5, 6, 8])
+def test_every_rate_gets_its_turn(batch: int, rates: int) -> None:
+    drawn = torch.stack([spread_rates(n, batch, rates) for n in range(rates * rates)])
+    assert len(set(torch.bincount(drawn.flatten(), minlength=rates).tolist())) == 1
+    for place in drawn.T:
+        assert len(set(place.tolist())) == rates, "a place in the batch decides the rate"
+
+
+def test_one_rate_is_always_the_same() -> None:
     assert spread_rates(5, 3, 1).tolist() == [0, 0, 0]
 
 

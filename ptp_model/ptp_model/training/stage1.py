@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -53,8 +54,9 @@ class Stage1Config:
 
 def spread_rates(number: int, batch: int, rates: int) -> Tensor:
     """Number of the rate of each crop of the batch with this number, int64 [batch]: in turn, all equally often."""
-    # An odd offset from one batch to the next, so that a crop's place in the batch does not decide its rate.
-    return torch.tensor([(number * (batch + 1) + i) % rates for i in range(batch)])
+    crop = number * batch + torch.arange(batch)
+    # One further from each common period to the next, so that a crop's place in the batch does not decide its rate.
+    return (crop + crop // math.lcm(batch, rates)) % rates
 
 
 def train_stage1(
