@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from ptp_calibration.cpu_session import CpuSession
 from ptp_calibration.errors import CalibrationError
 
 #: The mean is there for NaN alone, which ONNX Runtime's minimum and maximum pass over.
@@ -78,19 +78,16 @@ def measure_ranges(
         CalibrationError: no sample, a sample the graph does not take, or a tensor that is not finite.
     """
     names, augmented = _with_reductions(model)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(augmented.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = CpuSession(augmented, threads)
     wanted = [name + suffix for name in names for suffix in _SUFFIXES]
     found: dict[str, TensorRange] = {}
     count = 0
     for sample in samples:
         count += 1
         try:
-            results = session.run(wanted, dict(sample))
-        except (onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument, ValueError) as error:
-            raise CalibrationError(f"sample {count} does not fit the graph: {str(error).splitlines()[0]}") from error
+            results = list(session.run(sample, wanted).values())
+        except CalibrationError as error:
+            raise CalibrationError(f"sample {count} does not fit the graph: {error}") from error
         for position, name in enumerate(names):
             low, high, mean, shape = results[4 * position : 4 * position + 4]
             if not np.isfinite([low, high, mean]).all():
