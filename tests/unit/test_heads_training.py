@@ -23,6 +23,7 @@ from ptp_model.training.data import LabelledPhoto, read_labelled
 from ptp_model.training.heads import detection, segmentation
 from ptp_model.training.heads.__main__ import main
 from ptp_model.training.heads.augment import BoxCropConfig, CropConfig
+from ptp_model.training.heads.no_pretraining import forget
 
 SEGMENTATION = segmentation.SegmentationTraining(
     pool=12, epochs=8, batch=4, crop=CropConfig(side_px=64, short_side_px=(64, 96)), log_every=1
@@ -173,3 +174,22 @@ def test_the_command_explains_a_folder_that_is_none(tmp_path: Path) -> None:
     assert result.exit_code != 0
     assert "give a folder in COCO's layout" in result.output
     assert not (tmp_path / "head.safetensors").exists()
+
+
+@pytest.mark.parametrize("task", ["seg", "det"])
+def test_the_baseline_without_pretraining_knows_nothing_but_carries_a_signal(
+    task: str, photos: tuple[LabelledPhoto, ...]
+) -> None:
+    teacher = teachers.build("efficientnet-lite0", task)
+    assert isinstance(teacher, Lite0Segmenter | Lite0Detector)
+    before = {name: value.clone() for name, value in teacher.state_dict().items()}
+    forget(teacher, photos, 3)
+    for name, value in teacher.state_dict().items():
+        if name.endswith(".weight") and value.dim() == 4:
+            assert torch.equal(value, before[name]) is name.startswith("head."), name
+    image = torch.from_numpy(photos[0].image().copy()).permute(2, 0, 1)[None].float() / 255
+    with torch.no_grad():
+        features = teacher.features(teacher.stem(image))
+    for feature in features if isinstance(features, tuple) else (features[:, :320],):
+        assert 0.1 < feature.std() < 10
+    assert not any(parameter.requires_grad for parameter in teacher.parameters())
