@@ -20,9 +20,9 @@ from ptp_export.onnx_from_graph import onnx_from_graph
 from ptp_export.onnx_graph import OnnxGraph
 from ptp_export.options import ExportOptions
 from ptp_export.oracle.checkpoint_task import CheckpointTask, load_task
+from ptp_export.oracle.graph_sample import GraphSample
 from ptp_export.oracle.photo_groups import shipped_set
 from ptp_export.oracle.photo_sizes import fit_photo, resized_photo
-from ptp_export.oracle.reference import GraphSample
 from ptp_export.precision.audit import PrecisionAudit
 from ptp_export.precision.fp16 import fp16_from_fp32
 from ptp_export.sizes import Size, SizeRange

@@ -17,8 +17,9 @@ from ptp_export.graphs.graphs_from_model import graphs_from_model
 from ptp_export.graphs.interface import Graph
 from ptp_export.onnx_from_graph import onnx_from_graph
 from ptp_export.onnx_graph import OnnxGraph
+from ptp_export.oracle.graph_sample import GraphSample
 from ptp_export.oracle.photo_sizes import fit_photo
-from ptp_export.oracle.reference import GraphSample, ReferenceChain, ReferenceRun
+from ptp_export.oracle.reference import ReferenceChain, ReferenceRun
 from ptp_export.sizes import Size
 from ptp_export.verify.measure import float_error, integer_error
 from ptp_model.codec import FeatureCodec

@@ -15,8 +15,9 @@ from ptp_calibration import measure_ranges
 from ptp_export.graphs.graphs_from_model import graphs_from_model
 from ptp_export.graphs.interface import Graph
 from ptp_export.onnx_from_graph import onnx_from_graph
+from ptp_export.oracle.graph_sample import GraphSample
 from ptp_export.oracle.photo_sizes import fit_photo
-from ptp_export.oracle.reference import GraphSample, ReferenceChain
+from ptp_export.oracle.reference import ReferenceChain
 from ptp_export.precision.fp16 import fp16_from_fp32
 from ptp_export.sizes import Size
 from ptp_export.verify.measure import float_error

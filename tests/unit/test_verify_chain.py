@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ptp_export.oracle.reference import GraphSample
+from ptp_export.oracle.graph_sample import GraphSample
 from ptp_export.verify.chain import _disagreement, _round_trip_errors, _symbols
 from ptp_runtime.latents import Latents, StepRecord
 from ptp_runtime.manifest import ScheduleEntry

@@ -142,7 +142,9 @@ def _flattened(network: nn.Module) -> Sequence[nn.Module]:
     return [module for child in network for module in _flattened(child)]
 
 
-def _layer(name: str, module: nn.Conv2d, inputs: tuple[Source, ...], unit: float = 1.0) -> Layer:
+def _layer(name: str, module: nn.Module, inputs: tuple[Source, ...], unit: float = 1.0) -> Layer:
+    if not isinstance(module, nn.Conv2d):
+        raise ValueError(f"{name} is no convolution: {module}")
     side = module.kernel_size[0]
     same = module.kernel_size == (side, side) and side % 2 and module.padding == (side // 2, side // 2)
     if not same or module.stride != (1, 1) or module.dilation != (1, 1) or module.groups != 1 or module.bias is None:
