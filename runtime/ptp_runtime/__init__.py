@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ptp_runtime.bundle import Bundle
+    from ptp_runtime.coding_results import Decoded, Encoded, Inference
     from ptp_runtime.errors import (
         BackendError,
         BundleError,
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from ptp_runtime.images import load_image
-    from ptp_runtime.session import Decoded, Encoded, Inference, Session
+    from ptp_runtime.session import Session
     from ptp_runtime.tasks import Classification, Detections, Segmentation, View
 
 _HOMES = {
@@ -27,11 +28,11 @@ _HOMES = {
     "Bundle": "ptp_runtime.bundle",
     "BundleError": "ptp_runtime.errors",
     "Classification": "ptp_runtime.tasks",
-    "Decoded": "ptp_runtime.session",
+    "Decoded": "ptp_runtime.coding_results",
     "Detections": "ptp_runtime.tasks",
-    "Encoded": "ptp_runtime.session",
+    "Encoded": "ptp_runtime.coding_results",
     "ImageError": "ptp_runtime.errors",
-    "Inference": "ptp_runtime.session",
+    "Inference": "ptp_runtime.coding_results",
     "PtpError": "ptp_runtime.errors",
     "Segmentation": "ptp_runtime.tasks",
     "Session": "ptp_runtime.session",

@@ -73,9 +73,21 @@ class Bundle:
         _compare(entry, digest.hexdigest())
         return size
 
-    def read(self, entry: FileEntry | GraphEntry | EngineEntry) -> bytes:
-        """The bytes of one listed file, hashed again. Errors as :meth:`open`."""
-        data = _read(self.path, entry.file, None)
+    def read(self, entry: FileEntry | GraphEntry | EngineEntry, limit: int | None = None) -> bytes:
+        """The bytes of one listed file, hashed again. Errors as :meth:`open`.
+
+        Args:
+            entry: of the manifest.
+            limit: refuse a larger file (:class:`BundleError`) without reading the rest of it; None: any size.
+        """
+        data = _read(self.path, entry.file, limit)
+        if limit is not None and len(data) > limit:
+            raise BundleError(
+                f"{entry.file} is too large",
+                expected=f"at most {limit} bytes",
+                got="more",
+                hint="do not use this bundle",
+            )
         _compare(FileEntry(entry.file, entry.sha256), hashlib.sha256(data).hexdigest())
         return data
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import numpy as np
 
 from ptp_runtime.coder import StreamDecoder
-from ptp_runtime.entropy_path import EntropyPath, write_decoded
+from ptp_runtime.entropy_path import EntropyPath, means_witness, write_decoded
+from ptp_runtime.errors import DesynchronisedError
 from ptp_runtime.latents import Latents, StepRecord
 from ptp_runtime.stopwatch import Stopwatch
 
@@ -17,6 +21,7 @@ def decode_latents(
     watch: Stopwatch,
     *,
     keep_steps: bool,
+    hint: Callable[[], str] | None = None,
 ) -> Latents:
     """Decode all symbols of a stream and verify its end.
 
@@ -26,27 +31,51 @@ def decode_latents(
         shape: of the latent: channels, rows, columns (multiples of 4).
         watch: gets the stages ``hyper``, ``context`` and ``coder``.
         keep_steps: record each step's symbols, indices and means.
+        hint: what to tell the reader of a DesynchronisedError; None: the coder's own words.
 
     Raises:
-        DesynchronisedError: the symbols or scale indices are not those that the encoder saw.
+        DesynchronisedError: the symbols, indices or means are not those that the encoder saw; names the step and its
+            graph.
         EngineError: a graph failed.
     """
     _, rows, columns = shape
-    with watch("coder"):
+    sealed = coder.header.seals_means
+    with watch("coder"), _graph_named(path, hint):
         z_symbols = coder.z_step(rows // 4, columns // 4)
     with watch("hyper"):
-        hyper = path.hyper(z_symbols)
+        tensors = path.hyper(z_symbols)
+    hyper = dict(tensors) if keep_steps else None
     decoded = np.zeros((1, *shape), np.float32)
     steps: list[StepRecord] = []
     for number, place in enumerate(path.places(rows, columns)):
         with watch("context"):
-            index, mean = path.step(number, place, hyper, decoded)
-        with watch("coder"):
-            symbols = coder.step(index, place.channels.start, place.parity)
+            outputs = path.step(number, place, tensors, decoded)
+            index, mean = outputs.index, outputs.mean
+            tensors = path.hand_on(number, tensors, outputs)
+        with watch("coder"), _graph_named(path, hint):
+            witness = means_witness(mean, place) if sealed else 0
+            symbols = coder.step(index, place.channels.start, place.parity, witness=witness)
         with watch("context"):
             write_decoded(decoded[0], symbols, mean, place)
         if keep_steps:
             steps.append(StepRecord(symbols, index, mean))
-    with watch("coder"):
+    with watch("coder"), _graph_named(path, hint):
         coder.finish()
-    return Latents(z_symbols, decoded, hyper, tuple(steps))
+    return Latents(z_symbols, decoded, tensors if hyper is None else hyper, tuple(steps))
+
+
+@contextmanager
+def _graph_named(path: EntropyPath, hint: Callable[[], str] | None) -> Iterator[None]:
+    """The coder knows the number of a step; which graph stands behind it is known here."""
+    try:
+        yield
+    except DesynchronisedError as error:
+        graph = "" if error.step is None else path.graph_name(error.step)
+        raise DesynchronisedError(
+            error.message + (f" (graph {graph!r})" if graph else ""),
+            expected=error.expected,
+            got=error.got,
+            hint=error.hint if hint is None else hint(),
+            step=error.step,
+            graph=graph,
+        ) from error

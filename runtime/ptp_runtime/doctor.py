@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ptp_runtime.arithmetic import cpu_flags
 from ptp_runtime.errors import PtpError
 from ptp_runtime.images import Pixels
 
@@ -55,7 +56,7 @@ def examine(bundle: str | os.PathLike[str] | None, backend: str = "auto") -> tup
     findings = [
         _python(),
         *(_library(name, installed) for name in ("numpy", "numba", "pillow", "click")),
-        _cpu(_cpu_flags()),
+        _cpu(cpu_flags()),
         _kernel_cache(),
         onnxruntime_packages(installed),
         _providers(),
@@ -110,18 +111,6 @@ def _library(name: str, installed: Mapping[str, str]) -> Finding:
     if name in installed:
         return Finding(name, OK, installed[name])
     return Finding(name, FAIL, "not installed", "pip install ptp-deploy")
-
-
-def _cpu_flags() -> frozenset[str]:
-    """The CPU's features as Linux names them; empty elsewhere."""
-    info = Path("/proc/cpuinfo")
-    if not info.is_file():
-        return frozenset()
-    for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() in ("flags", "Features"):
-            return frozenset(value.split())
-    return frozenset()
 
 
 def _cpu(flags: frozenset[str]) -> Finding:

@@ -9,7 +9,15 @@ import numpy.typing as npt
 
 from ptp_runtime.bitstream import StreamHeader
 from ptp_runtime.coder import Parity, StreamEncoder
-from ptp_runtime.entropy_path import MEAN_UNIT, SYMBOL_LIMIT, EntropyPath, Place, require_finite, write_decoded
+from ptp_runtime.entropy_path import (
+    MEAN_UNIT,
+    SYMBOL_LIMIT,
+    EntropyPath,
+    Place,
+    means_witness,
+    require_finite,
+    write_decoded,
+)
 from ptp_runtime.latents import Latents, StepRecord
 from ptp_runtime.stopwatch import Stopwatch
 from ptp_runtime.tables import Tables
@@ -51,21 +59,25 @@ def encode_latents(
         z_symbols = _rounded(z[0])
         coder.z_step(z_symbols)
     with watch("hyper"):
-        hyper = path.hyper(z_symbols)
+        tensors = path.hyper(z_symbols)
+    hyper = dict(tensors) if keep_steps else None
     decoded = np.zeros_like(y)
     steps: list[StepRecord] = []
     for number, place in enumerate(path.places(*y.shape[2:])):
         with watch("context"):
-            index, mean = path.step(number, place, hyper, decoded)
+            outputs = path.step(number, place, tensors, decoded)
+            index, mean = outputs.index, outputs.mean
+            tensors = path.hand_on(number, tensors, outputs)
             symbols = _quantised(y[0][place.box], index, mean, place, header.skip_index)
             write_decoded(decoded[0], symbols, mean, place)
         with watch("coder"):
-            coder.step(symbols, index, place.channels.start, place.parity)
+            witness = means_witness(mean, place) if header.seals_means else 0
+            coder.step(symbols, index, place.channels.start, place.parity, witness)
         if keep_steps:
             steps.append(StepRecord(symbols, index, mean))
     with watch("coder"):
         data = coder.finish()
-    return data, Latents(z_symbols, decoded, hyper, tuple(steps))
+    return data, Latents(z_symbols, decoded, tensors if hyper is None else hyper, tuple(steps))
 
 
 def _rounded(values: npt.NDArray[Any]) -> npt.NDArray[np.int32]:

@@ -2,12 +2,13 @@
 
 ``hyper`` turns the decoded hyper-latent into the hyper parameters. Then, step by step in the manifest's schedule,
 ``step_k`` gives for a part of the latent the index of each symbol's frequency table and its mean, from the hyper
-parameters and from what has been decoded before. Nothing here knows which side it serves: a difference between the
-two would desynchronise the stream.
+parameters, from what has been decoded before, and from tensors that earlier steps left for it. Nothing here knows which
+side it serves: a difference between the two would desynchronise the stream.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -119,6 +120,18 @@ def require_finite(what: str, array: npt.NDArray[Any]) -> None:
         )
 
 
+def carried_tensors(manifest: Manifest) -> tuple[tuple[str, ...], ...]:
+    """For each step of the schedule, its outputs that a later step reads, in the order of the manifest."""
+    steps = [manifest.graph(step.graph) for step in manifest.entropy.schedule]
+    read = [{tensor.name for tensor in entry.inputs} for entry in steps]
+    later: set[str] = set()
+    carried: list[tuple[str, ...]] = []
+    for entry, inputs in zip(reversed(steps), reversed(read), strict=True):
+        carried.append(tuple(tensor.name for tensor in entry.outputs if tensor.name in later))
+        later |= inputs
+    return tuple(reversed(carried))
+
+
 def write_decoded(decoded: Float, symbols: npt.NDArray[np.int32], mean: npt.NDArray[np.int16], place: Place) -> None:
     """Put symbol·16 + mean at the coded positions of a step's box in ``decoded`` [M, rows, columns].
 
@@ -126,6 +139,32 @@ def write_decoded(decoded: Float, symbols: npt.NDArray[np.int32], mean: npt.NDAr
     """
     values = symbols * np.int32(MEAN_UNIT) + mean
     np.copyto(decoded[place.box], values, where=place.coded(values), casting="unsafe")
+
+
+def means_witness(mean: npt.NDArray[np.int16], place: Place) -> int:
+    """What a stream that seals its means keeps of a step's: CRC-32 of those at the step's positions, C order.
+
+    Args:
+        mean: int16 [g, rows, columns] over the box.
+        place: the step's; positions of the other parity are computed and never used, so they may be anything.
+    """
+    values = mean if place.parity is Parity.ALL else mean[:, place.coded(mean)[0]]
+    return zlib.crc32(np.ascontiguousarray(values, "<i2").tobytes())
+
+
+@dataclass(frozen=True)
+class StepOutputs:
+    """What the graph of a step gives.
+
+    Attributes:
+        index: uint8 [g, rows, columns] over the step's box, which frequency table.
+        mean: int16, likewise, units of 1/16.
+        further: what later steps read of it, by name.
+    """
+
+    index: npt.NDArray[np.uint8]
+    mean: npt.NDArray[np.int16]
+    further: dict[str, npt.NDArray[Any]]
 
 
 class EntropyPath:
@@ -143,6 +182,9 @@ class EntropyPath:
         self._steps = [manifest.graph(step.graph) for step in manifest.entropy.schedule]
         self._schedule = manifest.entropy.schedule
         self._table_count = table_count
+        self._carried = carried_tensors(manifest)
+        self._last_reader = {tensor.name: number for number, entry in enumerate(self._steps) for tensor in entry.inputs}
+        self._synthesis = {tensor.name for tensor in manifest.graph_of_role("synthesis").inputs}
 
     def places(self, rows: int, columns: int) -> tuple[Place, ...]:
         """Where each step codes in a latent of rows × columns, in the order of the schedule."""
@@ -153,22 +195,34 @@ class EntropyPath:
         z_hat = np.ascontiguousarray(symbols[None], np.float32)
         return run_graph(self._graphs[self._hyper.name], self._hyper, {"z_hat": z_hat})
 
-    def step(
-        self, number: int, place: Place, hyper: Mapping[str, npt.NDArray[Any]], latent: Float
-    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int16]]:
-        """Table indices (uint8) and means (int16, units of 1/16) of one step's box, each [g, rows, columns].
+    def hand_on(
+        self, number: int, tensors: Mapping[str, npt.NDArray[Any]], outputs: StepOutputs
+    ) -> dict[str, npt.NDArray[Any]]:
+        """What the steps behind step ``number`` and the synthesis still read: the rest can be freed."""
+        return {
+            name: array
+            for name, array in {**tensors, **outputs.further}.items()
+            if name in self._synthesis or self._last_reader.get(name, -1) > number
+        }
+
+    def graph_name(self, step: int) -> str:
+        """The graph behind a step of the stream: 0 is the hyper-latent, which needs none."""
+        return self._steps[step - 1].name if 0 < step <= len(self._steps) else ""
+
+    def step(self, number: int, place: Place, tensors: Mapping[str, npt.NDArray[Any]], latent: Float) -> StepOutputs:
+        """What one step needs to be coded, and what it leaves for later steps.
 
         Args:
             number: of the step, from 0.
             place: its place.
-            hyper: from :meth:`hyper`.
+            tensors: from :meth:`hyper`, and the further outputs of the steps before.
             latent: float32 [1, M, rows, columns], decoded integers in units of 1/16, 0 where not yet decoded.
 
         Raises:
             EngineError: the graph failed, or gave what the contract excludes.
         """
         entry = self._steps[number]
-        outputs = run_graph(self._graphs[entry.name], entry, {**hyper, "y_int": latent})
+        outputs = run_graph(self._graphs[entry.name], entry, {**tensors, "y_int": latent})
         index, mean = outputs["index"], outputs["mean"]
         shape = (1, *latent[0][place.box].shape)
         require_shape(f"the index of {entry.name!r}", index, shape, np.uint8)
@@ -180,4 +234,5 @@ class EntropyPath:
                 got=str(int(index.max())),
                 hint="export the bundle again",
             )
-        return index[0], mean[0]
+        further = {name: outputs[name] for name in self._carried[number]}
+        return StepOutputs(index[0], mean[0], further)

@@ -11,6 +11,7 @@
     │   ├── TruncatedStreamError            fewer bytes than the header promises
     │   ├── CorruptStreamError              CRC, superfluous bytes, impossible field
     │   ├── WrongModelError                 written by another codec, entropy path or task
+    │   ├── WrongArithmeticError            written by a float entropy path on another kind of machine or build
     │   └── DesynchronisedError             the decoder saw other symbols or scale indices than the encoder
     ├── BundleError                     5
     │   ├── ManifestError                   unreadable manifest, another schema, a missing field
@@ -19,7 +20,8 @@
     │   └── TaskNotAvailableError           the bundle or checkpoint lacks the task
     ├── BackendError                    6
     │   ├── BackendNotAvailableError        library or device missing
-    │   └── EngineError                     an engine that will not load or run here
+    │   ├── EngineError                     an engine that will not load or run here
+    │   └── InexactBackendError             an integer entropy path that gives other integers here
     ├── CheckpointError                 7   wrong spec, missing weights, digest mismatch
     ├── ExportError                     8
     │   ├── StageFailedError                a stage of the export; carries the reproducing command
@@ -109,8 +111,33 @@ class WrongModelError(StreamError):
     """The stream was written by another codec, entropy path or task."""
 
 
+class WrongArithmeticError(StreamError):
+    """A float entropy path wrote the stream with another arithmetic than the one that would decode it."""
+
+
 class DesynchronisedError(StreamError):
-    """The decoder saw other symbols or scale indices than the encoder wrote."""
+    """The decoder saw other symbols or scale indices than the encoder wrote.
+
+    Args:
+        message, expected, got, hint: see :class:`PtpError`.
+        step: number of the first step that is known to differ; 0 is the hyper-latent, step k of the schedule k + 1.
+            None: only the end tells.
+        graph: which graph gave that step's probabilities; empty where it is not known or none did.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        expected: str = "",
+        got: str = "",
+        hint: str = "",
+        step: int | None = None,
+        graph: str = "",
+    ) -> None:
+        super().__init__(message, expected=expected, got=got, hint=hint)
+        self.step = step
+        self.graph = graph
 
 
 class BundleError(PtpError):
@@ -147,6 +174,33 @@ class BackendNotAvailableError(BackendError):
 
 class EngineError(BackendError):
     """An engine or graph failed to load or to run."""
+
+
+class InexactBackendError(BackendError):
+    """A backend gives other integers for the golden test than every exact machine.
+
+    Args:
+        message, expected, got, hint: see :class:`PtpError`.
+        backend: its name.
+        graph: the first graph that differs.
+        layer: the first layer of it that differs; empty where the backend cannot show its layers.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        expected: str = "",
+        got: str = "",
+        hint: str = "",
+        backend: str = "",
+        graph: str = "",
+        layer: str = "",
+    ) -> None:
+        super().__init__(message, expected=expected, got=got, hint=hint)
+        self.backend = backend
+        self.graph = graph
+        self.layer = layer
 
 
 class CheckpointError(PtpError):

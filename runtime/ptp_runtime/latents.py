@@ -31,7 +31,7 @@ class Latents:
     Attributes:
         z: int32 [Z, rows, columns], the hyper-latent.
         y_int: float32 [1, M, rows, columns], integers in units of 1/16.
-        hyper: the hyper graph's outputs by name.
+        hyper: the hyper graph's outputs by name; those that the synthesis reads, where steps were not asked for.
         steps: one record a step where they were asked for, else empty.
     """
 

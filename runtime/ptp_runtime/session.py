@@ -10,27 +10,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ptp_runtime.backends import Backend, BackendChoice, LoadedGraphs, load_graphs
-from ptp_runtime.bitstream import StreamHeader, identity_prefix
+from ptp_runtime.backends import Backend, BackendChoice, LoadedGraphs
 from ptp_runtime.bundle import Bundle
 from ptp_runtime.coded_photo import coded_pixels, coded_shape
 from ptp_runtime.coder import StreamDecoder, warm_up
+from ptp_runtime.coding_results import Decoded, Encoded, Inference
 from ptp_runtime.decoder import decode_latents
 from ptp_runtime.encoder import encode_latents
 from ptp_runtime.entropy_path import EntropyPath, require_finite, require_shape, run_graph
 from ptp_runtime.errors import NotAStreamError, TaskNotAvailableError, UsageError, WrongModelError
+from ptp_runtime.golden.gate import open_graphs
+from ptp_runtime.golden.run import GoldenResult
 from ptp_runtime.images import lead_padding, load_image, network_input, padded_size
-from ptp_runtime.latents import Latents
 from ptp_runtime.manifest import FileEntry, Manifest
 from ptp_runtime.rate import Rate
 from ptp_runtime.rate_gains import RateGains
+from ptp_runtime.size_checks import require_size
 from ptp_runtime.stopwatch import Stopwatch
+from ptp_runtime.stream_rules import StreamRules
 from ptp_runtime.tables import Tables
 from ptp_runtime.tasks import TaskOutput
 from ptp_runtime.tasks.dispatch import output_from_head, prepare
@@ -39,64 +41,9 @@ LATENT_STRIDE = 16
 HYPER_STRIDE = 64
 """Pixels per element of the latent and of the hyper-latent, along each side."""
 
+__all__ = ["Decoded", "Encoded", "Inference", "Session", "read_gains"]
+
 Image = str | os.PathLike[str] | npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """What :meth:`Session.encode_detailed` gives.
-
-    Attributes:
-        data: the stream.
-        rate: its size.
-        latents: as the decoder will see them, with one record a step.
-        tensors: ``y``, ``z`` (the analysis graph's outputs) and the hyper graph's, by name.
-        milliseconds: by stage.
-    """
-
-    data: bytes
-    rate: Rate
-    latents: Latents
-    tensors: Mapping[str, npt.NDArray[Any]]
-    milliseconds: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """What :meth:`Session.decode_detailed` gives.
-
-    Attributes:
-        output: of the task.
-        rate: size of the stream.
-        latents: as decoded, with one record a step.
-        tensors: the hyper graph's outputs, ``h`` (cropped) and the head's outputs, by name.
-        milliseconds: by stage.
-    """
-
-    output: TaskOutput
-    rate: Rate
-    latents: Latents
-    tensors: Mapping[str, npt.NDArray[Any]]
-    milliseconds: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Inference:
-    """What :meth:`Session.infer` gives: the photo's stream, and the task's output decoded from that stream.
-
-    Attributes:
-        data: the stream.
-        output: of the task.
-        rate: size of the stream.
-        encode_milliseconds: by stage.
-        decode_milliseconds: by stage.
-    """
-
-    data: bytes
-    output: TaskOutput
-    rate: Rate
-    encode_milliseconds: Mapping[str, float]
-    decode_milliseconds: Mapping[str, float]
 
 
 class Session:
@@ -105,11 +52,24 @@ class Session:
     Attributes:
         bundle: the verified bundle.
         backend: which backend runs what, and why.
+        golden: what the backend of the entropy path made of the bundle's golden test; None where none was run.
     """
 
-    def __init__(self, bundle: Bundle, graphs: LoadedGraphs, tables: Tables, gains: RateGains | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        graphs: LoadedGraphs,
+        tables: Tables,
+        gains: RateGains | None = None,
+        *,
+        golden: GoldenResult | None = None,
+        step_checks: bool = True,
+        float_streams: str = "refuse",
+    ) -> None:
         self.bundle = bundle
         self.backend: BackendChoice = graphs.choice
+        self.golden = golden
+        self._rules = StreamRules(bundle.manifest, graphs.choice.entropy.arithmetic, step_checks, float_streams)
         self._graphs = graphs
         self._tables = tables
         self._gains = gains
@@ -123,19 +83,30 @@ class Session:
         backend: str | Backend = "auto",
         threads: int | None = None,
         task: str | None = None,
+        *,
+        inexact: str = "auto",
+        step_checks: bool = True,
+        float_streams: str = "refuse",
     ) -> Session:
-        """Open a bundle, verify every file of it and load its graphs.
+        """Open a bundle, verify every file of it, load its graphs and run its golden test on them.
 
         Args:
             bundle: the directory that ``ptp-export`` wrote.
             backend: ``auto``, ``tensorrt``, ``tensorrt-rtx``, ``cuda`` or ``cpu``.
             threads: of ONNX Runtime on the CPU; None: the cores that this process may use.
             task: the task that the caller counts on; None: whichever the bundle serves.
+            inexact: what to do with a backend that fails the golden test of an integer entropy path: ``refuse`` it;
+                let the ``cpu`` run the entropy path in its place; or ``auto``: the latter with ``backend="auto"``, else
+                the former. The streams are the same.
+            step_checks: write one byte a step into streams, by which a decoder that differs names the step.
+            float_streams: of a float entropy path, ``refuse`` streams that another library, kind of CPU or number of
+                threads wrote, or try ``any``; a decoder that differs is noticed either way.
 
         Raises:
             BundleError: missing, altered, not understood, or (TaskNotAvailableError) for another task.
-            BackendError: the backend is missing here, or a graph does not load.
-            UsageError: no such backend.
+            BackendError: the backend is missing here, a graph does not load, or (InexactBackendError) its integers are
+                not those of every exact machine.
+            UsageError: no such backend or choice.
         """
         opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         if task is not None and task != opened.manifest.task.name:
@@ -148,10 +119,10 @@ class Session:
         tables = Tables.from_bytes(opened.read(opened.manifest.entropy.tables))
         _check_tables(tables, opened.manifest)
         gains = read_gains(opened)
-        graphs = load_graphs(opened, backend, threads)
+        graphs, golden = open_graphs(opened, backend, threads, inexact)
         warm_up()
         prepare(opened.manifest.task)
-        return cls(opened, graphs, tables, gains)
+        return cls(opened, graphs, tables, gains, golden=golden, step_checks=step_checks, float_streams=float_streams)
 
     @property
     def manifest(self) -> Manifest:
@@ -161,7 +132,7 @@ class Session:
     @property
     def rates(self) -> int:
         """How many rates the bundle serves; rate 0 takes the fewest bits."""
-        return 1 if self.manifest.entropy.rates is None else self.manifest.entropy.rates.count
+        return self._rules.rates
 
     @property
     def default_rate(self) -> int:
@@ -230,7 +201,7 @@ class Session:
             pixels = load_image(image)
             pre = self.manifest.preprocessing
             height, width = coded_shape(pixels.shape[0], pixels.shape[1], pre.resize)
-            self._require_size(height, width)
+            require_size(self.manifest, height, width)
             photo = network_input(coded_pixels(pixels, pre.resize), pre.multiple, pre.lead_multiple)
         with watch("analysis"):
             tensors = self._run("analysis", {"image": photo} | self._gain(chosen))
@@ -239,7 +210,7 @@ class Session:
         z_shape = (1, entropy.hyper_channels, rows // HYPER_STRIDE, columns // HYPER_STRIDE)
         require_shape("the latent y", tensors["y"], y_shape, np.float32)
         require_shape("the hyper-latent z", tensors["z"], z_shape, np.float32)
-        header = self._header(Rate(0, height, width, *pixels.shape[:2]), chosen)
+        header = self._rules.header(Rate(0, height, width, *pixels.shape[:2]), chosen)
         data, latents = encode_latents(
             self._path, self._tables, header, tensors["y"], tensors["z"], watch, keep_steps=keep_steps
         )
@@ -260,12 +231,20 @@ class Session:
         with watch("coder"):
             coder = StreamDecoder(data, self._tables, identity=entropy.identity, task=self.manifest.task.id)
         header = coder.header
-        self._check_header(header)
+        self._rules.check(header)
         height, width = header.height, header.width
+        require_size(self.manifest, height, width)
         original = (header.original_height or height, header.original_width or width)
         rows, columns = padded_size(height, width, self.manifest.preprocessing.multiple)
         shape = (entropy.latent_channels, rows // LATENT_STRIDE, columns // LATENT_STRIDE)
-        latents = decode_latents(self._path, coder, shape, watch, keep_steps=keep_steps)
+        latents = decode_latents(
+            self._path,
+            coder,
+            shape,
+            watch,
+            keep_steps=keep_steps,
+            hint=lambda: self._rules.out_of_step(header, self.backend.entropy.provider, self._golden_clause()),
+        )
         stride = self.manifest.feature.stride
         with watch("synthesis"):
             h = self._run("synthesis", {**latents.hyper, "y_int": latents.y_int} | self._gain(header.rate))["h"]
@@ -302,68 +281,10 @@ class Session:
         """The input ``gain`` of the graphs, where the bundle has several rates."""
         return {} if self._gains is None else {"gain": self._gains.vector(rate)}
 
-    def _header(self, size: Rate, rate: int) -> StreamHeader:
-        entropy = self.manifest.entropy
-        return StreamHeader(
-            identity=identity_prefix(entropy.identity),
-            task=self.manifest.task.id,
-            width=size.width,
-            height=size.height,
-            steps=len(entropy.schedule),
-            skip_index=entropy.skip_index,
-            original_width=size.original_width if size.resized else 0,
-            original_height=size.original_height if size.resized else 0,
-            rate=rate,
-            float_entropy=entropy.mode == "float",
-            probability_bits=entropy.probability_bits,
-        )
-
-    def _check_header(self, header: StreamHeader) -> None:
-        entropy = self.manifest.entropy
-        expected = (len(entropy.schedule), entropy.skip_index, entropy.probability_bits, entropy.mode == "float")
-        got = (header.steps, header.skip_index, header.probability_bits, header.float_entropy)
-        if got != expected:
-            raise WrongModelError(
-                "the stream was coded another way than this bundle codes",
-                expected="{} steps, skip index {}, {} probability bits, float entropy {}".format(*expected),
-                got="{} steps, skip index {}, {} probability bits, float entropy {}".format(*got),
-                hint="decode it with the bundle that encoded it",
-            )
-        if header.rate >= self.rates:
-            raise WrongModelError(
-                f"the stream was coded at rate {header.rate}, which this bundle does not have",
-                expected=f"a rate below {self.rates}",
-                got=str(header.rate),
-                hint="decode it with the bundle that encoded it",
-            )
-        self._require_size(header.height, header.width)
-
-    def _require_size(self, height: int, width: int) -> None:
-        pre = self.manifest.preprocessing
-        rows, columns = padded_size(height, width, pre.multiple)
-        if not (pre.height[0] <= rows <= pre.height[1] and pre.width[0] <= columns <= pre.width[1]):
-            raise UsageError(
-                "this bundle was exported for other sizes",
-                expected=f"padded heights from {pre.height[0]} to {pre.height[1]}, widths from {pre.width[0]} to"
-                f" {pre.width[1]}",
-                got=f"{height}×{width} (height×width), padded to {rows}×{columns}",
-                hint="export a bundle for this size (ptp-export --size), or scale the photo",
-            )
-        self._require_head_size(height, width)
-
-    def _require_head_size(self, height: int, width: int) -> None:
-        """A bundle for one size has a head for exactly that photo, not for every photo that pads to the same size."""
-        stride = self.manifest.feature.stride
-        wanted = (-(-height // stride), -(-width // stride))
-        (feature,) = self.manifest.graph_of_role("head").inputs
-        fixed = [(side, n) for side, n in zip(feature.shape[-2:], wanted, strict=True) if isinstance(side, int)]
-        if any(side != n for side, n in fixed):
-            raise UsageError(
-                "this bundle was exported for one size of photo",
-                expected=f"a feature of {' × '.join(str(side) for side in feature.shape[-2:])}, {stride} pixels each",
-                got=f"{height}×{width} (height×width), a feature of {wanted[0]} × {wanted[1]}",
-                hint="export a bundle for this size (ptp-export --size), or scale or cut the photo",
-            )
+    def _golden_clause(self) -> str:
+        if self.golden is None:
+            return "no golden test was run"
+        return f"golden test passed, digest {self.golden.digest[:16]}"
 
     def _require_open(self) -> None:
         if self._closed:

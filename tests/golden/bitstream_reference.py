@@ -88,12 +88,20 @@ def push(x: int, table: Table, member: int, words: list[int]) -> int:
     return x // frequency * 4096 + x % frequency + table.start(member)
 
 
-def encode(start: bytes, tables: list[Table], steps: list[list[Symbol]], choices: Choices, checks: bool) -> bytes:
+def encode(
+    start: bytes,
+    tables: list[Table],
+    steps: list[list[Symbol]],
+    choices: Choices,
+    checks: bool,
+    witnesses: list[int] | None = None,
+) -> bytes:
     """A whole stream.
 
     Args:
         start: the header up to the payload length.
         steps: coded symbols of z and each step of y, in C order, without those of dead channels.
+        witnesses: of each step of y, where the means are sealed.
     """
     symbols, least, back = choices.tail
     begin_step = len(steps) - 1 - back
@@ -112,12 +120,14 @@ def encode(start: bytes, tables: list[Table], steps: list[list[Symbol]], choices
     sealed = choices.zero_map + varint(symbols + least * 2**10 + back * 2**18)
     total, i, check_bytes = zlib.crc32(start + sealed), 0, b""
     bits: list[int] = []
-    for step in ordered:
+    for number, step in enumerate(ordered):
         for value, table in step:
             total = (total + (2 * i + 1) * mix(value, table)) % 2**32
             i += 1
             if tables[table].member(value) == len(tables[table].frequencies) - 1:
                 bits += escape_bits(tables[table], value)
+        if witnesses and number:
+            total = (total + witnesses[number - 1]) % 2**32
         check_bytes += bytes([total * 0x9E3779B1 % 2**32 // 2**24])
 
     x, out = 0, []
@@ -157,7 +167,7 @@ class Reader:
         """``z_symbols``: table of each symbol of z (their values are not looked at)."""
         self.data, self.tables = data, tables
         flags, profile, self.skip, self.y_steps = data[3:7]
-        at = 16 + (4 if flags & 8 else 0) + (2 if flags & 16 else 0)
+        at = 16 + (4 if flags & 8 else 0) + (2 if flags & 16 else 0) + (4 if flags & 32 else 0)
         self.start = data[:at]
         _, at = self._varint(at)
         payload_at = at = at + 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import zlib
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -57,6 +58,26 @@ EVERYTHING = """
     78 23 00 02 80 02 00 02 5c 0c 94
 """
 """Start, original size with rate, length with CRC, zero map, tail field, step checks, 8 lane states, bypass."""
+
+
+MEANS_SEALED = """
+    50 54 01 42 3c 00 01 00 00 00 00 00 01 00 01 00
+    19 a3 95 02 18
+    81 80 10
+    92 41
+    40 b9 09 91 d5 00 00 00 00 00 00 00 00 00 00 00 00 00 00 58
+"""
+"""Flags 1 and 6: z is 0, one step of y is 1 and 0 with the means 16 and -3, all in the tail."""
+
+OF_A_FLOAT_PATH = """
+    50 54 01 23 3c 00 01 00 00 00 00 00 01 00 01 00
+    a1 b2 c3 d4
+    19 1b d9 38 26
+    81 80 10
+    34 a3
+    20 87 05 e4 2b 00 00 00 00 00 00 00 00 00 00 00 00 00 00 58
+"""
+"""Flags 0, 1 and 5: the same symbols; the means are not looked at."""
 
 
 def small_header(**fields: Any) -> StreamHeader:
@@ -127,6 +148,30 @@ def test_a_stream_with_everything_holds_these_bytes() -> None:
     assert (reader.met, reader.drained) == (True, True)
 
 
+@pytest.mark.parametrize(
+    ("text", "fields"),
+    [
+        (MEANS_SEALED, {"seals_means": True}),
+        (OF_A_FLOAT_PATH, {"float_entropy": True, "arithmetic": bytes.fromhex("a1b2c3d4")}),
+    ],
+    ids=["means sealed", "of a float path"],
+)
+def test_what_ties_a_stream_to_its_arithmetic_holds_these_bytes(text: str, fields: dict[str, Any]) -> None:
+    header = small_header(steps=1, skip_index=0, step_checks=True, **fields)
+    symbols, indexes = np.array([[[1, 0]]], np.int16), np.zeros((1, 1, 2), np.uint8)
+    witness = zlib.crc32(b"\x10\x00\xfd\xff") if header.seals_means else 0
+    encoder = StreamEncoder(SMALL_TABLES, header)
+    encoder.z_step(np.array([[[0]]], np.int16))
+    encoder.step(symbols, indexes, 0, Parity.ALL, witness)
+
+    assert encoder.finish() == bytes.fromhex(text)
+    tables, box = reference_tables(SMALL_TABLES), reference.Box([[[0, 0]]], 0, "all")
+    reader = reference.Reader(bytes.fromhex(text), tables, [(0, 1)], [box])
+    assert reader.steps == [[(0, 1)], [(1, 0), (0, 0)]]
+    again = reference.encode(reader.start, tables, reader.steps, reader.choices, True, [witness])
+    assert again == bytes.fromhex(text)
+
+
 def reference_tables(tables: Tables) -> list[Any]:
     return [
         reference.Table(t.offset, t.frequencies, t.escape_order) for t in (*tables.scale_tables, *tables.hyper_tables)
@@ -153,6 +198,9 @@ def images(draw: st.DrawFn) -> tuple[StreamHeader, Any, list[tuple[Any, Any, int
         steps=draw(st.integers(0, 4)),
         skip_index=draw(st.integers(0, 3)),
         step_checks=draw(st.booleans()),
+        seals_means=(sealed := draw(st.booleans())),
+        float_entropy=not sealed,
+        arithmetic=b"" if sealed else draw(st.sampled_from([b"", b"\x01\x02\x03\x04"])),
         lanes=draw(st.sampled_from([0, 8, 16, 32])),
         rate=draw(st.integers(0, 1)),
         original_width=(wide := draw(st.integers(0, 1)) * 77),
@@ -177,8 +225,10 @@ def test_reader_and_writer_agree_with_the_page(
     header, z, steps = image
     encoder = StreamEncoder(TABLES, header)
     encoder.z_step(z)
-    for symbols, indexes, first, parity in steps:
-        encoder.step(symbols, indexes, first, PARITIES[parity])
+    # What the numbers stand for is not the coder's affair.
+    witnesses = [zlib.crc32(indexes.tobytes()) * header.seals_means for _, indexes, _, _ in steps]
+    for (symbols, indexes, first, parity), witness in zip(steps, witnesses, strict=True):
+        encoder.step(symbols, indexes, first, PARITIES[parity], witness)
     data = encoder.finish()
 
     tables = reference_tables(TABLES)
@@ -195,7 +245,7 @@ def test_reader_and_writer_agree_with_the_page(
 
     start = header_start(read_header(data))
     assert reader.start == start
-    assert reference.encode(start, tables, coded, reader.choices, header.step_checks) == data
+    assert reference.encode(start, tables, coded, reader.choices, header.step_checks, witnesses) == data
 
 
 @settings(max_examples=150, deadline=None)
@@ -217,12 +267,15 @@ def test_a_reader_obeys_choices_that_our_writer_would_not_make(
     count = min(most, len(late), max(0, lanes // 2 - behind))
     tail = (count, least, back) if count and behind + count <= lanes // 2 else (0, 0, 0)
     start = header_start(small_header(**{**vars(header), "lanes": lanes}))
-    data = reference.encode(start, tables, coded, reference.Choices(lanes, frozenset(), b"", tail), header.step_checks)
+    choices = reference.Choices(lanes, frozenset(), b"", tail)
+    witnesses = [zlib.crc32(indexes.tobytes()) for _, indexes, _, _ in steps]
+    data = reference.encode(start, tables, coded, choices, header.step_checks, witnesses)
 
     decoder = StreamDecoder(data, TABLES)
     assert np.array_equal(decoder.z_step(*z.shape[1:]), z)
-    for symbols, indexes, first, parity in steps:
+    for (symbols, indexes, first, parity), witness in zip(steps, witnesses, strict=True):
         inside = np.indices(indexes.shape)[1:].sum(axis=0) % 2
         mask = {"all": inside >= 0, "even": inside == 0, "odd": inside == 1}[parity]
-        assert np.array_equal(decoder.step(indexes, first, PARITIES[parity]), np.where(mask, symbols, 0))
+        decoded = decoder.step(indexes, first, PARITIES[parity], witness=witness)
+        assert np.array_equal(decoded, np.where(mask, symbols, 0))
     decoder.finish()

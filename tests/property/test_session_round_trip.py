@@ -105,7 +105,7 @@ def test_later_steps_depend_on_earlier_symbols(sessions: dict[str, Session], con
 
     blind = np.zeros_like(encoded.latents.y_int)
     last = len(places) - 1
-    index, mean = session._path.step(last, places[last], encoded.latents.hyper, blind)
+    outputs = session._path.step(last, places[last], encoded.latents.hyper, blind)
 
-    assert not np.array_equal(mean, encoded.latents.steps[last].mean)
-    assert not np.array_equal(index, encoded.latents.steps[last].index)
+    assert not np.array_equal(outputs.mean, encoded.latents.steps[last].mean)
+    assert not np.array_equal(outputs.index, encoded.latents.steps[last].index)

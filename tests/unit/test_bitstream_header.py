@@ -36,16 +36,17 @@ RICH = dataclasses.replace(
     skip_index=255,
     lanes=8,
 )
+WITH_ARITHMETIC = dataclasses.replace(RICH, arithmetic=b"\xca\xfe\xba\xbe", seals_means=True)
 
 
 def resealed(data: bytes) -> bytes:
     """The stream with the CRC that its bytes now have; the header's length is one byte."""
-    at = 16 + 4 * bool(data[3] & 8) + 2 * bool(data[3] & 16) + 1
+    at = 16 + 4 * bool(data[3] & 8) + 2 * bool(data[3] & 16) + 4 * bool(data[3] & 32) + 1
     crc = zlib.crc32(data[at + 4 :], zlib.crc32(data[:at]))
     return data[:at] + struct.pack("<I", crc) + data[at + 4 :]
 
 
-@pytest.mark.parametrize("header", [PLAIN, RICH], ids=["plain", "rich"])
+@pytest.mark.parametrize("header", [PLAIN, RICH, WITH_ARITHMETIC], ids=["plain", "rich", "arithmetic"])
 @pytest.mark.parametrize("size", [0, 1, 127, 128, 20000])
 def test_a_header_comes_back_as_it_went(header: StreamHeader, size: int) -> None:
     data = stream_from_parts(header, bytes(size))
@@ -65,6 +66,40 @@ def test_the_header_holds_these_bytes() -> None:
         "PT, 1, flags, 12 bits and 2^3 lanes, skip, steps, identity, task, 693, 520, 4000, 3000, rate, quality, length"
     )
     assert data[23:] == struct.pack("<I", zlib.crc32(data[:23] + b"\xaa")) + b"\xaa"
+
+
+def test_the_arithmetic_stands_behind_the_rate() -> None:
+    data = stream_from_parts(WITH_ARITHMETIC, b"\xaa")
+
+    assert data[:4].hex(" ") == "50 54 01 7f"
+    assert data[20:27].hex(" ") == "03 4d ca fe ba be 01", "rate, quality, arithmetic, length"
+    assert data[4:22] == stream_from_parts(RICH, b"\xaa")[4:22]
+
+
+def test_sealed_means_take_no_byte() -> None:
+    sealed = stream_from_parts(dataclasses.replace(PLAIN, seals_means=True), b"123456")
+
+    assert sealed[3] == 0x40
+    assert len(sealed) == len(stream_from_parts(PLAIN, b"123456"))
+
+
+def test_an_arithmetic_without_a_float_path_is_refused() -> None:
+    data = bytearray(stream_from_parts(WITH_ARITHMETIC, b"123456"))
+    data[3] &= ~1
+
+    with pytest.raises(CorruptStreamError, match="arithmetic"):
+        read_header(resealed(bytes(data)))
+
+
+@pytest.mark.parametrize("arithmetic", [b"123", b"12345"])
+def test_a_fingerprint_of_another_length_is_refused(arithmetic: bytes) -> None:
+    with pytest.raises(UsageError, match="arithmetic"):
+        dataclasses.replace(RICH, arithmetic=arithmetic)
+
+
+def test_an_integer_path_has_no_fingerprint() -> None:
+    with pytest.raises(UsageError, match="integer entropy path"):
+        dataclasses.replace(PLAIN, arithmetic=b"1234")
 
 
 def test_the_padded_size_bounds_what_a_decoder_needs() -> None:
@@ -140,8 +175,8 @@ def test_a_changed_payload_differs_from_its_crc() -> None:
 
 @pytest.mark.parametrize(
     ("at", "value"),
-    [(3, 0x20), (3, 0x80), (4, 0x2C), (4, 0x6C), (4, 0x3B), (4, 0x3D), (12, 0), (14, 0)],
-    ids=["flag 5", "flag 7", "4 lanes", "64 lanes", "11 bits", "13 bits", "no columns", "no rows"],
+    [(3, 0x80), (4, 0x2C), (4, 0x6C), (4, 0x3B), (4, 0x3D), (12, 0), (14, 0)],
+    ids=["flag 7", "4 lanes", "64 lanes", "11 bits", "13 bits", "no columns", "no rows"],
 )
 def test_a_field_that_no_writer_gives_is_refused_even_with_a_good_crc(at: int, value: int) -> None:
     data = bytearray(stream_from_parts(PLAIN, b"123456"))

@@ -240,6 +240,29 @@ def test_step_checks_name_the_first_step_that_differs(number: int) -> None:
         decoder.step(other, 0)
 
 
+@pytest.mark.parametrize("checked", [True, False])
+def test_another_witness_is_noticed_like_another_symbol(checked: bool) -> None:
+    """At its own step where there are checks, else at the end."""
+    symbols, indexes = drawn((4, 8, 8), 20)
+    encoder = StreamEncoder(TABLES, dataclasses.replace(HEADER, step_checks=checked, steps=2))
+    encoder.z_step(Z)
+    encoder.step(symbols, indexes, 0, witness=0xFFFFFFFF)
+    encoder.step(symbols, indexes, 0, witness=0x12345678)
+    decoder = StreamDecoder(encoder.finish(), TABLES)
+    decoder.z_step(1, 2)
+    assert np.array_equal(decoder.step(indexes, 0, witness=0xFFFFFFFF), symbols)
+
+    def rest() -> None:
+        decoder.step(indexes, 0, witness=0x12345679)
+        decoder.finish()
+
+    with pytest.raises(DesynchronisedError) as caught:
+        rest()
+
+    assert caught.value.step == (2 if checked else None)
+    assert ("in step 2" if checked else "behind its last step") in str(caught.value)
+
+
 def test_step_checks_cost_a_byte_a_step() -> None:
     steps = [(*drawn((4, 8, 8), 20), Parity.ALL)] * 3
     plain, checked = (encoded(dataclasses.replace(HEADER, step_checks=on), *steps) for on in (False, True))

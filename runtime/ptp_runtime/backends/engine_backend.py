@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ptp_runtime.arithmetic import Arithmetic
 from ptp_runtime.backends.cuda_driver import Device, Driver
 from ptp_runtime.backends.engine_graph import EngineGraph
 from ptp_runtime.bundle import Bundle
@@ -44,6 +45,13 @@ class EngineBackend:
     def provider(self) -> str:
         """For people: library, version, device."""
         return f"{self._target} {self._library.__version__} on {self._device.driver.device_name(0)}"
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """Library and device; two builds of one engine need not agree, which no fingerprint can say."""
+        return Arithmetic(
+            self._target, f"{self._target} {self._library.__version__}", self._device.driver.device_name(0)
+        )
 
     def load(self, bundle: Bundle, graph: GraphEntry) -> EngineGraph:
         """See :class:`~ptp_runtime.backends.protocol.Backend`."""

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy.typing as npt
 import onnxruntime as ort
 
+from ptp_runtime.arithmetic import Arithmetic, cpu_arithmetic
 from ptp_runtime.backends.protocol import Arrays
+from ptp_runtime.bitstream.varint import put_varint
 from ptp_runtime.bundle import Bundle
 from ptp_runtime.errors import BackendNotAvailableError, EngineError
-from ptp_runtime.manifest import GraphEntry
+from ptp_runtime.manifest import GraphEntry, TensorInfo
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _ERRORS_ONLY = 3
@@ -70,6 +74,33 @@ class OnnxRuntimeBackend:
     def load(self, bundle: Bundle, graph: GraphEntry) -> OnnxRuntimeGraph:
         """See :class:`~ptp_runtime.backends.protocol.Backend`."""
         return OnnxRuntimeGraph(bundle.read(graph), graph, self._wanted, self._threads)
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """Provider, version and CPU. The threads count: they divide some convolutions along the sum."""
+        return cpu_arithmetic(self._wanted, f"onnxruntime {ort.__version__}", self._threads)
+
+    def load_layers(self, bundle: Bundle, graph: GraphEntry, layers: Sequence[str]) -> OnnxRuntimeGraph:
+        """See :class:`~ptp_runtime.backends.protocol.LayerBackend`."""
+        shown = replace(graph, outputs=(*graph.outputs, *(TensorInfo(name, "float32", ()) for name in layers)))
+        return OnnxRuntimeGraph(model_with_outputs(bundle.read(graph), layers), shown, self._wanted, self._threads)
+
+
+def model_with_outputs(model: bytes, names: Iterable[str]) -> bytes:
+    """An ONNX file whose graph also gives some of its inner tensors.
+
+    Protobuf joins the repeated fields of two messages whose bytes stand behind one another. So what is appended is a
+    ModelProto that holds nothing but ``graph.output``: field 7 of a model, 12 of a graph, 1 (the name) of a value.
+
+    Args:
+        model: the file.
+        names: of tensors that are not outputs yet.
+    """
+
+    def field(number: int, content: bytes) -> bytes:
+        return put_varint(number << 3 | 2) + put_varint(len(content)) + content
+
+    return model + field(7, b"".join(field(12, field(1, name.encode())) for name in names))
 
 
 class OnnxRuntimeGraph:

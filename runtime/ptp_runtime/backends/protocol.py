@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy.typing as npt
 
+from ptp_runtime.arithmetic import Arithmetic
 from ptp_runtime.bundle import Bundle
 from ptp_runtime.manifest import GraphEntry
 
@@ -46,12 +47,29 @@ class Backend(Protocol):
     def provider(self) -> str:
         """The library and what it runs on, for people."""
 
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """What its floating-point results depend on."""
+
     def load(self, bundle: Bundle, graph: GraphEntry) -> Graph:
         """Load one graph of a bundle.
 
         Raises:
             EngineError: it cannot be loaded here.
             BundleError: its file changed since the bundle was opened.
+        """
+
+
+@runtime_checkable
+class LayerBackend(Protocol):
+    """A backend that can also show what happens inside a graph."""
+
+    def load_layers(self, bundle: Bundle, graph: GraphEntry, layers: Sequence[str]) -> Graph:
+        """The graph with inner tensors as further outputs; errors as :meth:`Backend.load`.
+
+        Args:
+            bundle, graph: see :meth:`Backend.load`.
+            layers: names of tensors inside the graph that are not among its outputs.
         """
 
 

@@ -70,6 +70,29 @@ def load_graphs(bundle: Bundle, backend: str | Backend, threads: int | None) -> 
     return loaded
 
 
+def with_entropy_on_cpu(bundle: Bundle, loaded: LoadedGraphs, threads: int | None, why: str) -> LoadedGraphs:
+    """The same graphs, those of the entropy path in ONNX Runtime on the CPU; the replaced ones are closed.
+
+    Args:
+        bundle, threads: see :func:`load_graphs`.
+        loaded: all graphs.
+        why: a clause for the reason.
+
+    Raises:
+        BackendNotAvailableError: ONNX Runtime is not here.
+        EngineError: a graph does not load.
+    """
+    cpu = _open_cpu(threads)
+    entries = [entry for entry in bundle.manifest.graphs if entry.role == "entropy"]
+    graphs = dict(loaded.by_name)
+    for entry in entries:
+        graphs[entry.name] = cpu.load(bundle, entry)
+    for entry in entries:
+        loaded.by_name[entry.name].close()
+    choice = BackendChoice(loaded.choice.backend, cpu, f"{loaded.choice.reason}; entropy path on the CPU: {why}")
+    return LoadedGraphs(graphs, choice)
+
+
 def _auto(bundle: Bundle, threads: int | None) -> LoadedGraphs:
     passed_over: list[str] = []
     targets = {engine.target for engine in bundle.manifest.engines}
@@ -95,7 +118,7 @@ def _reason(name: str, passed_over: list[str]) -> str:
 
 def _named(bundle: Bundle, name: str, threads: int | None, reason: str) -> LoadedGraphs:
     backend = _OPENERS[name](threads)
-    if name == "cpu" or (bundle.manifest.entropy.mode == "integer" and _runs_entropy(bundle, name)):
+    if name == "cpu" or (bundle.manifest.entropy.mode == "integer" and runs_entropy(bundle, name)):
         return _load(bundle, backend, backend, reason)
     try:
         entropy = _open_cpu(threads)
@@ -109,10 +132,23 @@ def _named(bundle: Bundle, name: str, threads: int | None, reason: str) -> Loade
     return _load(bundle, backend, entropy, reason)
 
 
-def _runs_entropy(bundle: Bundle, name: str) -> bool:
-    """Whether a backend has what it needs for every graph of the entropy path."""
+def runs_entropy(bundle: Bundle, name: str) -> bool:
+    """Whether a bundle has what a backend needs to run every graph of the entropy path."""
     graphs = [graph.name for graph in bundle.manifest.graphs if graph.role == "entropy"]
-    return name == "cuda" or all(bundle.engine(graph, name) is not None for graph in graphs)
+    return name in ("cpu", "cuda") or all(bundle.engine(graph, name) is not None for graph in graphs)
+
+
+def open_backend(name: str, threads: int | None) -> Backend:
+    """A backend without graphs.
+
+    Args:
+        name: one of :data:`BACKEND_NAMES`, not ``auto``.
+        threads: see :func:`load_graphs`.
+
+    Raises:
+        BackendNotAvailableError: the library or device is missing.
+    """
+    return _OPENERS[name](threads)
 
 
 def _load(bundle: Bundle, backend: Backend, entropy: Backend, reason: str) -> LoadedGraphs:

@@ -29,6 +29,11 @@ FLAG_STEP_CHECKS = 2
 FLAG_ZERO_MAP = 4
 FLAG_RESIZED = 8
 FLAG_RATE = 16
+FLAG_ARITHMETIC = 32
+FLAG_MEANS = 64
+
+ARITHMETIC_BYTES = 4
+"""Of the fingerprint of a float path's arithmetic: what a stream carries of it."""
 
 _FIXED = struct.Struct("<2sBBBBB4sBHH")
 _SIZE = struct.Struct("<HH")
@@ -68,6 +73,9 @@ class StreamHeader:
         quality: what the user asked for, for information; 0 = nothing.
         float_entropy: the scale indices come from a floating-point graph, so only a like machine can decode.
         step_checks: one byte a step that names the first step at which a decoder differs.
+        arithmetic: of a float entropy path, the first 4 bytes of the fingerprint of its arithmetic
+            (:mod:`ptp_runtime.arithmetic`); empty = not said.
+        seals_means: the hash and the step checks also cover the means of every step.
         lanes: interleaved coder states (8, 16 or 32); 0 = not chosen yet.
         zero_map: the payload begins with a map of channels that are zero throughout.
         payload_bytes: bytes behind the header.
@@ -88,6 +96,8 @@ class StreamHeader:
     quality: int = 0
     float_entropy: bool = False
     step_checks: bool = False
+    arithmetic: bytes = b""
+    seals_means: bool = False
     lanes: int = 0
     zero_map: bool = False
     payload_bytes: int = 0
@@ -105,6 +115,12 @@ class StreamHeader:
                 "stream header: original size",
                 expected="both sides or neither",
                 got=f"{self.original_width}×{self.original_height}",
+            )
+        if self.arithmetic and (len(self.arithmetic) != ARITHMETIC_BYTES or not self.float_entropy):
+            raise UsageError(
+                "stream header: arithmetic",
+                expected=f"{ARITHMETIC_BYTES} bytes, of a float entropy path only",
+                got=f"{self.arithmetic!r}, {'float' if self.float_entropy else 'integer'} entropy path",
             )
         if self.lanes not in (0, *LANE_COUNTS):
             raise UsageError("stream header: lanes", expected=f"0 or one of {LANE_COUNTS}", got=str(self.lanes))
@@ -147,6 +163,8 @@ def header_start(header: StreamHeader) -> bytes:
         | FLAG_ZERO_MAP * header.zero_map
         | FLAG_RESIZED * header.resized
         | FLAG_RATE * bool(header.rate or header.quality)
+        | FLAG_ARITHMETIC * bool(header.arithmetic)
+        | FLAG_MEANS * header.seals_means
     )
     profile = header.probability_bits | (header.lanes.bit_length() - 1) << 4
     parts = [
@@ -167,6 +185,7 @@ def header_start(header: StreamHeader) -> bytes:
         parts.append(_SIZE.pack(header.original_width, header.original_height))
     if flags & FLAG_RATE:
         parts.append(_RATE.pack(header.rate, header.quality))
+    parts.append(header.arithmetic)
     return b"".join(parts)
 
 
@@ -226,6 +245,7 @@ def _start_size(view: memoryview) -> int:
     size = _FIXED.size
     if len(view) > 3:
         size += _SIZE.size * bool(view[3] & FLAG_RESIZED) + _RATE.size * bool(view[3] & FLAG_RATE)
+        size += ARITHMETIC_BYTES * bool(view[3] & FLAG_ARITHMETIC)
     if len(view) < size:
         raise TruncatedStreamError(
             "the stream ends in its header",
@@ -246,6 +266,7 @@ def _header_from_start(start: memoryview, length: int) -> StreamHeader:
         position += _SIZE.size
     if flags & FLAG_RATE:
         rate, quality = _RATE.unpack_from(start, position)
+        position += _RATE.size
     if profile >> 4 not in (3, 4, 5):
         raise _corrupt(f"one of {LANE_COUNTS} lanes", f"2^{profile >> 4}")
     try:
@@ -262,6 +283,8 @@ def _header_from_start(start: memoryview, length: int) -> StreamHeader:
             quality=quality,
             float_entropy=bool(flags & FLAG_FLOAT_ENTROPY),
             step_checks=bool(flags & FLAG_STEP_CHECKS),
+            arithmetic=bytes(start[position:]) if flags & FLAG_ARITHMETIC else b"",
+            seals_means=bool(flags & FLAG_MEANS),
             lanes=1 << (profile >> 4),
             zero_map=bool(flags & FLAG_ZERO_MAP),
             payload_bytes=length,

@@ -21,6 +21,11 @@ def hash_start(header: StreamHeader, sealed: bytes) -> int:
     return zlib.crc32(sealed, zlib.crc32(header_start(header)))
 
 
+def with_witness(state: int, witness: int) -> int:
+    """The hash after a step, once the step's witness is in it: both are 32 bits, a witness of 0 changes nothing."""
+    return (state + witness) & 0xFFFFFFFF
+
+
 def step_check(state: int) -> int:
     """The byte that stands for the hash after a step."""
     return (state * 0x9E3779B1 & 0xFFFFFFFF) >> 24

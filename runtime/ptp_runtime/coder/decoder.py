@@ -16,7 +16,7 @@ import numpy.typing as npt
 from ptp_runtime.bitstream.header import StreamHeader, identity_prefix, split_stream
 from ptp_runtime.bitstream.prefix import take_prefix
 from ptp_runtime.coder import decode_kernels as kernels
-from ptp_runtime.coder.checks import HASH_WORDS, hash_start, step_check
+from ptp_runtime.coder.checks import HASH_WORDS, hash_start, step_check, with_witness
 from ptp_runtime.coder.steps import Parity, check_shape, flat_indexes, tail_last
 from ptp_runtime.errors import CorruptStreamError, DesynchronisedError, StreamError, UsageError, WrongModelError
 from ptp_runtime.tables import Tables
@@ -110,6 +110,7 @@ class StreamDecoder:
         first_channel: int,
         parity: Parity = Parity.ALL,
         out: npt.NDArray[Any] | None = None,
+        witness: int = 0,
     ) -> npt.NDArray[Any]:
         """One step of y.
 
@@ -118,6 +119,7 @@ class StreamDecoder:
             first_channel: which channel of y ``indexes[0]`` is.
             parity: which positions belong to the step.
             out: int16 or int32, same shape, C order, to be overwritten; None = a new int32 array.
+            witness: 32 bits that must be those of the encoder at this step.
 
         Returns:
             ``out``: decoded symbols, and 0 wherever nothing was coded.
@@ -153,7 +155,7 @@ class StreamDecoder:
                 expected=f"below {self._tables.scale_count}",
                 got="a larger one",
             )
-        self._decode(positions[:count], tables[:count], target)
+        self._decode(positions[:count], tables[:count], target, witness)
         return target
 
     def finish(self) -> None:
@@ -173,7 +175,13 @@ class StreamDecoder:
         if self._hash != self._written_hash:
             raise self._lost("the hash of symbols and scale indices", f"{self._written_hash:08x}", f"{self._hash:08x}")
 
-    def _decode(self, positions: npt.NDArray[np.int32], tables: npt.NDArray[np.uint16], out: npt.NDArray[Any]) -> None:
+    def _decode(
+        self,
+        positions: npt.NDArray[np.int32],
+        tables: npt.NDArray[np.uint16],
+        out: npt.NDArray[Any],
+        witness: int = 0,
+    ) -> None:
         count, entries, number = positions.size, self._tables.decode_entries, self._steps_done
         members = np.empty(count, np.uint8)
         if number == self._tail_step:
@@ -205,6 +213,7 @@ class StreamDecoder:
         )
         if bit < 0:
             raise self._lost("an escape", "an integer of 16 bits", "none")
+        self._hash = with_witness(self._hash, witness)
         checks = self._prefix.step_checks
         if checks and checks[number] != step_check(self._hash):
             raise self._lost("the check of the step", f"{checks[number]:02x}", f"{step_check(self._hash):02x}")
@@ -248,12 +257,17 @@ class StreamDecoder:
 
     def _lost(self, what: str, expected: str, got: str) -> DesynchronisedError:
         return DesynchronisedError(
-            f"the decoder lost the stream in step {self._steps_done}: {what}",
+            f"the decoder lost the stream {self._where()}: {what}",
             expected=expected,
             got=got,
             hint="decode with the graphs and on the kind of device that encoded, or use a bundle with the integer "
             "entropy path; a stream that was altered together with its CRC looks the same",
+            step=self._steps_done if self._steps_done <= self.header.steps else None,
         )
+
+    def _where(self) -> str:
+        done = self._steps_done
+        return f"in step {done}" if done <= self.header.steps else "behind its last step"
 
 
 def _check_addressee(header: StreamHeader, identity: bytes | str | None, task: int | None, max_pixels: int) -> None:

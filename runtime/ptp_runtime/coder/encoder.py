@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ptp_runtime.bitstream.header import StreamHeader, stream_from_parts
 from ptp_runtime.bitstream.prefix import Tail, put_sealed, put_states
 from ptp_runtime.coder import encode_kernels as kernels
-from ptp_runtime.coder.checks import HASH_WORDS, hash_start, step_check
+from ptp_runtime.coder.checks import HASH_WORDS, hash_start, step_check, with_witness
 from ptp_runtime.coder.choices import (
     Symbols,
     choose_lanes,
@@ -34,13 +34,14 @@ from ptp_runtime.tables import SYMBOL_MAX, SYMBOL_MIN, Tables
 @dataclass(frozen=True)
 class _Step:
     """The coded symbols of one step in stream order: values, the table of each, and per channel of y (-1: z) how many
-    there are and whether one is not 0."""
+    there are and whether one is not 0; and the witness."""
 
     values: npt.NDArray[np.int16]
     tables: npt.NDArray[np.uint16]
     channels: npt.NDArray[np.int64]
     counts: npt.NDArray[np.int64]
     occupied: npt.NDArray[np.uint8]
+    witness: int = 0
 
 
 class StreamEncoder:
@@ -94,6 +95,7 @@ class StreamEncoder:
         indexes: npt.NDArray[np.uint8],
         first_channel: int,
         parity: Parity = Parity.ALL,
+        witness: int = 0,
     ) -> None:
         """One step of y.
 
@@ -103,6 +105,7 @@ class StreamEncoder:
             indexes: uint8, same shape: the scale index of each symbol.
             first_channel: which channel of y ``symbols[0]`` is.
             parity: which positions belong to the step.
+            witness: 32 bits that the decoder must also have at this step; what they stand for is the caller's affair.
 
         Raises:
             UsageError: before ``z_step``, more steps than the header says, other dtypes or shapes, an index without a
@@ -136,7 +139,7 @@ class StreamEncoder:
         if count < 0:
             raise _refused(count, len(self._steps), self._tables.scale_count, self._header.skip_index)
         names = first_channel + np.arange(channels)
-        self._steps.append(_Step(values[:count].copy(), tables[:count].copy(), names, counts, occupied))
+        self._steps.append(_Step(values[:count].copy(), tables[:count].copy(), names, counts, occupied, witness))
 
     def finish(self) -> bytes:
         """Codes everything and returns the stream.
@@ -220,8 +223,8 @@ class StreamEncoder:
         tables, bounds = self._tables, symbols.bounds(header.steps)
         values, rows, members = symbols.values, symbols.tables, symbols.members
         state, checks = hash_start(header, sealed), bytearray()
-        for start, stop in pairwise(bounds.tolist()):
-            state = kernels.hash_symbols(values, rows, start, stop, state)
+        for (start, stop), step in zip(pairwise(bounds.tolist()), self._steps, strict=True):
+            state = with_witness(kernels.hash_symbols(values, rows, start, stop, state), step.witness)
             checks.append(step_check(state))
         low[:HASH_WORDS] = state & 0xFFFF, state >> 16
 

@@ -125,17 +125,15 @@ def check_whole(manifest: Manifest) -> None:
 def _check_tensors(manifest: Manifest) -> None:
     """Each graph takes and gives what the runtime will hand it and ask of it, by name and dtype."""
     hyper = {tensor.name: "float32" for tensor in manifest.graph(HYPER_GRAPH).outputs}
+    _check_steps(manifest, hyper)
     gain = {} if manifest.entropy.rates is None else {"gain": "float32"}
-    steps = {step.graph for step in manifest.entropy.schedule}
     for graph in manifest.graphs:
-        if graph.role == "entropy" and graph.name != HYPER_GRAPH and graph.name not in steps:
-            continue  # listed for another reader; this one never runs it
+        if graph.role == "entropy" and graph.name != HYPER_GRAPH:
+            continue  # a step, checked above, or listed for another reader: this one never runs it
         if graph.role == "analysis":
             inputs, outputs = {"image": "float32"} | gain, {"y": "float32", "z": "float32"}
         elif graph.name == HYPER_GRAPH:
             inputs, outputs = {"z_hat": "float32"}, {}
-        elif graph.role == "entropy":
-            inputs, outputs = hyper | {"y_int": "float32"}, {"index": "uint8", "mean": "int16"}
         elif graph.role == "synthesis":
             inputs, outputs = hyper | {"y_int": "float32"} | gain, {"h": "float32"}
         else:
@@ -143,6 +141,29 @@ def _check_tensors(manifest: Manifest) -> None:
         _check_graph(graph, inputs, outputs)
         if graph.role in ("analysis", "synthesis") and gain:
             _check_gain(graph, manifest.entropy.latent_channels)
+
+
+def _check_steps(manifest: Manifest, hyper: dict[str, str]) -> None:
+    """Each step reads what is there when its turn comes, and gives nothing that is there already."""
+    given = hyper | {"y_int": "float32"}
+    if manifest.entropy.mode == "integer":
+        # Real units, for the synthesis: a step that read them would bring back the float arithmetic.
+        given.pop("mu_hyper", None)
+    for step in manifest.entropy.schedule:
+        graph = manifest.graph(step.graph)
+        if graph.role != "entropy":
+            raise ManifestError(f"the schedule names {step.graph!r}, which is no entropy graph")
+        _check_graph(graph, given, {"index": "uint8", "mean": "int16"})
+        for tensor in graph.outputs:
+            if tensor.name in ("index", "mean"):
+                continue
+            if tensor.name in given or tensor.name in ("mu_hyper", "z_hat"):
+                raise ManifestError(
+                    f"the step {graph.name!r} gives {tensor.name!r}, which exists already",
+                    expected="a name for each tensor of the entropy path",
+                    hint="export the bundle again",
+                )
+            given[tensor.name] = tensor.dtype
 
 
 def _check_gain(graph: GraphEntry, channels: int) -> None:
@@ -158,6 +179,8 @@ def _check_gain(graph: GraphEntry, channels: int) -> None:
 
 
 def _check_graph(graph: GraphEntry, inputs: dict[str, str], outputs: dict[str, str]) -> None:
+    _check_unique(f"input of the graph {graph.name!r}:", [tensor.name for tensor in graph.inputs])
+    _check_unique(f"output of the graph {graph.name!r}:", [tensor.name for tensor in graph.outputs])
     given = {tensor.name: tensor.dtype for tensor in graph.inputs}
     photo = [tensor for tensor in graph.inputs if tensor.name != "gain"]
     if graph.role in ("analysis", "head") and (len(photo) != 1 or len(photo[0].shape) != 4):
@@ -199,10 +222,14 @@ def _check_entropy(manifest: Manifest) -> None:
             expected=f"0 to {entropy.rates.count - 1}",
             got=str(entropy.rates.default),
         )
+    if entropy.golden is not None and entropy.mode != "integer":
+        raise ManifestError(
+            "entropy.golden belongs to an integer entropy path only",
+            expected="null in the mode " + entropy.mode,
+            got=entropy.golden.file,
+        )
     covered: dict[int, set[str]] = {channel: set() for channel in range(entropy.latent_channels)}
     for step in entropy.schedule:
-        if manifest.graph(step.graph).role != "entropy":
-            raise ManifestError(f"the schedule names {step.graph!r}, which is no entropy graph")
         start, stop = step.channels
         if not start < stop <= entropy.latent_channels:
             raise ManifestError(

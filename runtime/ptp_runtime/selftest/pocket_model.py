@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ptp_runtime.arithmetic import Arithmetic
 from ptp_runtime.backends import Arrays
 from ptp_runtime.bundle import Bundle
 from ptp_runtime.errors import EngineError
@@ -82,6 +83,11 @@ class PocketBackend:
     def provider(self) -> str:
         """See :class:`~ptp_runtime.backends.Backend`."""
         return f"numpy {np.__version__}"
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """Sums of whole numbers below 2^53: the same everywhere."""
+        return Arithmetic("pocket", "whole numbers", "any machine")
 
     def load(self, bundle: Bundle, graph: GraphEntry) -> PocketGraph:
         """See :class:`~ptp_runtime.backends.Backend`."""
