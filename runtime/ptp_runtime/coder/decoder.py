@@ -15,14 +15,19 @@ import numpy.typing as npt
 
 from ptp_runtime.bitstream.header import StreamHeader, identity_prefix, split_stream
 from ptp_runtime.bitstream.prefix import take_prefix
-from ptp_runtime.coder import decode_kernels as kernels
+from ptp_runtime.coder import decode_kernels, decode_vector
 from ptp_runtime.coder.checks import HASH_WORDS, hash_start, step_check, with_witness
+from ptp_runtime.coder.kernel_choice import Kernels, use_vectors
+from ptp_runtime.coder.lookups import lookups_of
 from ptp_runtime.coder.steps import Parity, check_shape, flat_indexes, tail_last
 from ptp_runtime.errors import CorruptStreamError, DesynchronisedError, StreamError, UsageError, WrongModelError
 from ptp_runtime.tables import Tables
 
 MAX_PIXELS = 4096 * 4096
 """What a decoder accepts unless it is told otherwise; a header of 22 bytes must not be able to ask for gigabytes."""
+
+_Selection = tuple[npt.NDArray[np.uint8], int, int, int, int, int, npt.NDArray[np.uint8], int]
+"""The arguments of ``select`` that say what a step is."""
 
 
 class StreamDecoder:
@@ -38,6 +43,7 @@ class StreamDecoder:
         task: which task's hyper-prompts will be used; None = any.
         steps: how many steps of y the bundle's schedule has; None = as many as the header says.
         max_pixels: largest padded image to accept.
+        kernels: which loops do the work; the result is the same.
 
     Attributes:
         header: what the stream says about itself.
@@ -58,6 +64,7 @@ class StreamDecoder:
         task: int | None = None,
         steps: int | None = None,
         max_pixels: int = MAX_PIXELS,
+        kernels: Kernels = Kernels.AUTO,
     ) -> None:
         self.header, payload = split_stream(data)
         _check_addressee(self.header, identity, task, max_pixels)
@@ -68,11 +75,15 @@ class StreamDecoder:
                 got=str(self.header.steps),
             )
         self._tables = tables
+        self._lookups = lookups_of(tables)
+        self._vectors = use_vectors(kernels)
+        self._kernels = decode_vector if self._vectors else decode_kernels
         self._prefix, sealed, begin = take_prefix(payload, self.header)
         self._region = np.frombuffer(bytes(payload[begin:]), np.uint8)
         self._words = _padded_words(self._region, self.header.lanes)
         self._states = np.array(self._prefix.states, np.uint32)
-        self._dead = np.array(self._prefix.zero_map, np.bool_)
+        self._live = np.array([not dead for dead in self._prefix.zero_map], np.uint8)
+        self._room = _Room(0)
         self._tail_step = self.header.steps - self._prefix.tail.back
         self._tail_words = np.zeros(0, np.uint16)
         self._tail = (0, 0)
@@ -136,26 +147,17 @@ class StreamDecoder:
         flat = flat_indexes(indexes, first_channel)
         target = _target(out, indexes.shape)
         channels, rows, columns = indexes.shape
-        positions, tables = np.empty(flat.size, np.int32), np.empty(flat.size, np.uint16)
-        count = kernels.select(
-            flat,
-            channels,
-            rows,
-            columns,
-            int(parity),
-            self.header.skip_index,
-            self._live(first_channel, channels),
-            self._tables.scale_count,
-            positions,
-            tables,
-        )
+        if flat.size > self._room.size:
+            self._room = _Room(flat.size)
+        live, room = self._live_channels(first_channel, channels), self._room
+        step = (flat, channels, rows, columns, int(parity), self.header.skip_index, live, self._tables.scale_count)
+        if self._vectors and self._lookups.direct and self._steps_done < self._tail_step:
+            self._decode_at_once(step, room, target.reshape(-1), witness)
+            return target
+        count = self._kernels.select(*step, room.positions, room.tables)
         if count < 0:
-            raise UsageError(
-                f"scale indices of step {self._steps_done}",
-                expected=f"below {self._tables.scale_count}",
-                got="a larger one",
-            )
-        self._decode(positions[:count], tables[:count], target, witness)
+            raise self._bad_index()
+        self._decode(room.positions[:count], room.tables[:count], target, witness)
         return target
 
     def finish(self) -> None:
@@ -189,15 +191,16 @@ class StreamDecoder:
         lead = count if number < self._tail_step else 0
         if number == self._tail_step:
             lead = count - self._prefix.tail.symbols
-        limit = self._region.size // 2
-        pointer = kernels.decode_lanes(tables, lead, entries, self._states, self._words, self._pointer, limit, members)
+        pointer = self._kernels.decode_lanes(
+            tables, lead, entries, self._states, self._words, self._pointer, self._region.size // 2, members
+        )
         if pointer < 0:
-            raise self._lost("the read pointer", f"at most {limit} words", "one more")
+            raise self._beyond_words()
         self._pointer = pointer
         if number == self._tail_step:
             self._enter_tail()
-        self._tail = kernels.decode_tail(tables, lead, count, entries, self._tail_words, *self._tail, members)
-        bit, self._hash = kernels.place(
+        self._tail = decode_kernels.decode_tail(tables, lead, count, entries, self._tail_words, *self._tail, members)
+        bit, self._hash = decode_kernels.place(
             members,
             tables,
             positions,
@@ -212,9 +215,40 @@ class StreamDecoder:
             out.reshape(-1),
         )
         if bit < 0:
-            raise self._lost("an escape", "an integer of 16 bits", "none")
+            raise self._no_escape()
+        self._step_done(count, bit, witness)
+
+    def _decode_at_once(self, step: _Selection, room: _Room, out: npt.NDArray[Any], witness: int) -> None:
+        """A step of y that has no part in the tail, in one call."""
+        count, self._pointer, bit, self._hash = decode_vector.decode_step(
+            *step,
+            self._lookups.decode_entries,
+            self._states,
+            self._words,
+            self._pointer,
+            self._tables.offsets,
+            self._tables.sizes,
+            self._tables.escape_orders,
+            self._region,
+            self._bit,
+            self._decoded,
+            self._hash,
+            room.positions,
+            room.tables,
+            room.codes,
+            out,
+        )
+        if count == decode_vector.BAD_INDEX:
+            raise self._bad_index()
+        if count == decode_vector.LOST_POINTER:
+            raise self._beyond_words()
+        if count == decode_vector.BAD_ESCAPE:
+            raise self._no_escape()
+        self._step_done(count, bit, witness)
+
+    def _step_done(self, count: int, bit: int, witness: int) -> None:
         self._hash = with_witness(self._hash, witness)
-        checks = self._prefix.step_checks
+        checks, number = self._prefix.step_checks, self._steps_done
         if checks and checks[number] != step_check(self._hash):
             raise self._lost("the check of the step", f"{checks[number]:02x}", f"{step_check(self._hash):02x}")
         self._bit = bit
@@ -243,17 +277,30 @@ class StreamDecoder:
         self._written_hash = int(low[0]) | int(low[1]) << 16
         self._tail_words = low[HASH_WORDS:].copy()
 
-    def _live(self, first_channel: int, channels: int) -> npt.NDArray[np.uint8]:
+    def _live_channels(self, first_channel: int, channels: int) -> npt.NDArray[np.uint8]:
         """uint8 [channels]: 0 where the zero map names the channel."""
-        live = np.ones(channels, np.uint8)
-        named = self._dead[first_channel : first_channel + channels]
-        live[: named.size] = ~named
-        return live
+        missing = first_channel + channels - self._live.size
+        if missing > 0:
+            self._live = np.append(self._live, np.ones(missing, np.uint8))
+        return self._live[first_channel : first_channel + channels]
 
     def _bypass_filling(self) -> int:
         """The bits of the bypass's last byte that no escape used; the encoder left them 0."""
         used = self._bit & 7
         return int(self._region[-1 - (self._bit >> 3)]) >> used if used else 0
+
+    def _bad_index(self) -> UsageError:
+        return UsageError(
+            f"scale indices of step {self._steps_done}",
+            expected=f"below {self._tables.scale_count}",
+            got="a larger one",
+        )
+
+    def _beyond_words(self) -> DesynchronisedError:
+        return self._lost("the read pointer", f"at most {self._region.size // 2} words", "one more")
+
+    def _no_escape(self) -> DesynchronisedError:
+        return self._lost("an escape", "an integer of 16 bits", "none")
 
     def _lost(self, what: str, expected: str, got: str) -> DesynchronisedError:
         return DesynchronisedError(
@@ -268,6 +315,16 @@ class StreamDecoder:
     def _where(self) -> str:
         done = self._steps_done
         return f"in step {done}" if done <= self.header.steps else "behind its last step"
+
+
+class _Room:
+    """Arrays of a step, used again in the next while they are large enough."""
+
+    def __init__(self, positions: int) -> None:
+        self.size = positions
+        self.positions = np.empty(positions + decode_vector.SLACK, np.int32)
+        self.tables = np.empty(positions + decode_vector.SLACK, np.uint16)
+        self.codes = np.empty(positions + decode_vector.SLACK, np.int8)
 
 
 def _check_addressee(header: StreamHeader, identity: bytes | str | None, task: int | None, max_pixels: int) -> None:

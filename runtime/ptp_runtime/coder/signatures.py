@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit, types
 
+I8 = npt.NDArray[np.int8]
 U8 = npt.NDArray[np.uint8]
 U16 = npt.NDArray[np.uint16]
 U32 = npt.NDArray[np.uint32]

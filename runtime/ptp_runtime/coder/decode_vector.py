@@ -1,0 +1,334 @@
+"""The decoder's loops on vectors of eight lanes, for processors with AVX2: the same results as ``decode_kernels``.
+
+Lanes of a row that is short, and columns that fill no vector, go through plain code. Nothing reads or writes beyond its
+arrays, whatever the bytes say: ``select`` checks the scale indices, a row takes at most as many words as it has lanes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.extending import intrinsic
+
+from ptp_runtime.coder import vector_ir as v
+from ptp_runtime.coder.decode_kernels import _take_escape
+from ptp_runtime.coder.signatures import I8, I32, U8, U16, U32, Signed, kernel, read, write
+from ptp_runtime.coder.vector_ir import I32 as _I32
+from ptp_runtime.coder.vector_ir import I64 as _I64
+from ptp_runtime.coder.vector_ir import WIDTH, Loop, Value
+
+_i8, _u8, _u16, _u32 = types.int8, types.uint8, types.uint16, types.uint32
+_i16, _i32, _i64 = types.int16, types.int32, types.int64
+
+BAD_INDEX, LOST_POINTER, BAD_ESCAPE = -1, -2, -3
+"""What ``decode_step`` returns instead of a count."""
+ESCAPED = -128
+"""The code of an escaped symbol in ``Lookups.decode_entries``; other codes are the symbols themselves."""
+SLACK = WIDTH
+"""``select`` writes whole vectors: ``positions`` and ``tables`` need so much room behind the last position."""
+
+_Emitted = tuple[Any, Callable[..., Value]]
+
+_LOW = np.uint64(1 << 16)
+_SLOT = np.uint64(4095)
+_MEMBER = np.uint64(255)
+_S8, _S12, _S16, _S20 = np.uint64(8), np.uint64(12), np.uint64(16), np.uint64(20)
+_MIX = np.uint32(0x9E3779B1)
+_MIX_SHIFT = np.uint32(15)
+_ONE32, _TWO32 = np.uint32(1), np.uint32(2)
+_COUNT = (1 << 40) - 1
+
+
+@intrinsic
+def _pack_run(
+    _context: Value,
+    indexes: Value,
+    first: Value,
+    runs: Value,
+    lanes: Value,
+    skip: Value,
+    count: Value,
+    positions: Value,
+    tables: Value,
+) -> _Emitted:
+    """``runs`` times eight positions from ``first`` on, those of ``lanes`` (a mask) whose index is at least ``skip``.
+
+    Returns:
+        The new count, and from bit 40 on the largest index of ``lanes``.
+    """
+
+    def emit(context: Value, builder: Value, signature: Value, arguments: Value) -> Value:
+        kinds = signature.args
+        source, positions, tables = (v.data(context, builder, kinds[i], arguments[i]) for i in (0, 6, 7))
+        first, runs, lanes, skip, count = arguments[1:6]
+        bits = builder.trunc(lanes, v.I8)
+        wanted = builder.sext(builder.bitcast(bits, v.vector(v.I1)), v.vector(_I32))
+        least = v.splat(builder, builder.trunc(skip, _I32))
+        loop = Loop(builder, [_I64(0), first, count, v.constant(_I32, 0)])
+        done, place, have, highest = loop.values
+        loop.begin(builder.icmp_signed("<", done, runs))
+        index = builder.zext(v.load(builder, v.I8, source, place), v.vector(_I32))
+        looked_at = builder.and_(index, wanted)
+        coded = builder.and_(builder.icmp_signed(">=", index, least), builder.trunc(wanted, v.vector(v.I1)))
+        mask = v.mask_bits(builder, coded)
+        order = v.permutation(builder, v.PACK_FIRST, "pack_first", mask)
+        packed = builder.trunc(v.permute(builder, index, order), v.vector(v.I16))
+        v.store(builder, packed, tables, have)
+        v.store(builder, builder.add(order, v.splat(builder, builder.trunc(place, _I32))), positions, have)
+        larger = builder.select(builder.icmp_unsigned(">", looked_at, highest), looked_at, highest)
+        have = builder.add(have, v.count_bits(builder, mask))
+        loop.close([builder.add(done, _I64(1)), builder.add(place, _I64(WIDTH)), have, larger])
+        _, _, have, highest = loop.values
+        return builder.or_(have, builder.shl(v.largest(builder, highest), _I64(40)))
+
+    return types.int64(indexes, first, runs, lanes, skip, count, positions, tables), emit
+
+
+def _rows_of(vectors: int) -> Callable[..., Any]:
+    """What decodes whole rows of ``vectors`` vectors; its arguments are those of ``decode_lanes``, with a row count."""
+
+    def declare(
+        _context: Value,
+        tables: Value,
+        rows: Value,
+        entries: Value,
+        states: Value,
+        words: Value,
+        pointer: Value,
+        limit: Value,
+        members: Value,
+    ) -> _Emitted:
+        def emit(context: Value, builder: Value, signature: Value, arguments: Value) -> Value:
+            tables, entries, states, words, members = (
+                v.data(context, builder, signature.args[i], arguments[i]) for i in (0, 2, 3, 4, 7)
+            )
+            rows, pointer, limit = (arguments[i] for i in (1, 5, 6))
+            start = [v.load(builder, _I32, states, _I64(WIDTH * i)) for i in range(vectors)]
+            loop = Loop(builder, [_I64(0), pointer, *start])
+            row, word, *lanes = loop.values
+            loop.begin(
+                builder.and_(builder.icmp_signed("<", row, rows), builder.icmp_signed("<=", word, limit)),
+            )
+            after = []
+            for number, state in enumerate(lanes):
+                at = builder.add(builder.mul(row, _I64(vectors * WIDTH)), _I64(number * WIDTH))
+                state, taken = _decode_vector(builder, tables, entries, words, members, at, state, word)
+                word = builder.add(word, taken)
+                after.append(state)
+            loop.close([builder.add(row, _I64(1)), word, *after])
+            for number, state in enumerate(loop.values[2:]):
+                v.store(builder, state, states, _I64(WIDTH * number))
+            return loop.values[1]
+
+        return types.int64(tables, rows, entries, states, words, pointer, limit, members), emit
+
+    return declare
+
+
+def _decode_vector(
+    builder: Value, tables: Value, entries: Value, words: Value, members: Value, at: Value, state: Value, word: Value
+) -> tuple[Value, Value]:
+    """Eight symbols at ``at``: their members stored, their lanes' next states and how many words these took."""
+    table = builder.zext(v.load(builder, v.I16, tables, at), v.vector(_I32))
+    slot = builder.and_(state, v.constant(_I32, 4095))
+    entry = v.look_up(builder, entries, builder.or_(builder.shl(table, v.constant(_I32, 12)), slot))
+    v.store(builder, builder.trunc(entry, v.vector(v.I8)), members, at)
+    frequency = builder.lshr(entry, v.constant(_I32, 20))
+    within = builder.and_(builder.lshr(entry, v.constant(_I32, 8)), v.constant(_I32, 4095))
+    state = builder.add(builder.mul(frequency, builder.lshr(state, v.constant(_I32, 12))), within)
+    needs = builder.icmp_signed("==", builder.lshr(state, v.constant(_I32, 16)), v.constant(_I32, 0))
+    mask = v.mask_bits(builder, needs)
+    order = v.permutation(builder, v.EXPAND, "expand", mask)
+    dealt = v.permute(builder, builder.zext(v.load(builder, v.I16, words, word), v.vector(_I32)), order)
+    filled = builder.or_(builder.shl(state, v.constant(_I32, 16)), dealt)
+    return builder.select(needs, filled, state), v.count_bits(builder, mask)
+
+
+_rows_of_16 = intrinsic(_rows_of(2))
+_rows_of_32 = intrinsic(_rows_of(4))
+
+_select = (read(_u8), _i64, _i64, _i64, _i64, _i64, read(_u8), _i64, write(_i32), write(_u16))
+
+
+@kernel(_i64(*_select))
+def select(
+    indexes: U8,
+    channels: int,
+    rows: int,
+    columns: int,
+    parity: int,
+    skip: int,
+    live: U8,
+    scale_count: int,
+    positions: I32,
+    tables: U16,
+) -> int:
+    """As ``decode_kernels.select``; ``positions`` and ``tables`` have SLACK more places than there are positions."""
+    count, highest = np.int64(0), np.int64(0)
+    lines, line = (np.int64(1), rows * columns) if parity == 0 else (rows, columns)
+    runs = line // WIDTH
+    for channel in range(channels):
+        threshold = skip if live[channel] != 0 else np.int64(256)
+        for row in range(lines):
+            base = (channel * lines + row) * line
+            odd = 0 if parity == 0 else (row + parity - 1) & 1
+            lanes = 0xFF if parity == 0 else 0x55 << odd
+            got = _pack_run(indexes, base, runs, lanes, threshold, count, positions, tables)
+            count, highest = got & _COUNT, max(highest, got >> 40)
+            for position in range(base + runs * WIDTH + odd, base + line, 1 if parity == 0 else 2):
+                index = np.int64(indexes[position])
+                highest = max(highest, index)
+                positions[count] = np.int32(position)
+                tables[count] = np.uint16(index)
+                count += 1 if index >= threshold else 0
+    return int(count) if highest < scale_count else BAD_INDEX
+
+
+@kernel(_i64(read(_u16), _i64, read(_u32), write(_u32), read(_u16), _i64, _i64, write(_u8)))
+def decode_lanes(
+    tables: U16, count: int, entries: U32, states: U32, words: U16, pointer: int, limit: int, members: U8
+) -> int:
+    """As ``decode_kernels.decode_lanes``."""
+    lanes = states.size
+    rows = count // lanes
+    if lanes == 32:
+        pointer = _rows_of_32(tables, rows, entries, states, words, pointer, limit, members)
+    elif lanes == 16:
+        pointer = _rows_of_16(tables, rows, entries, states, words, pointer, limit, members)
+    else:
+        rows = 0
+    for base in range(rows * lanes, count, lanes):
+        if pointer > limit:
+            return -1
+        for lane in range(min(lanes, count - base)):
+            state = np.uint64(states[lane])
+            entry = np.uint64(entries[np.uint64(tables[base + lane]) << _S12 | state & _SLOT])
+            members[base + lane] = np.uint8(entry & _MEMBER)
+            state = (entry >> _S20) * (state >> _S12) + ((entry >> _S8) & _SLOT)
+            if state < _LOW:
+                state = state << _S16 | np.uint64(words[pointer])
+                pointer += 1
+            states[lane] = np.uint32(state)
+    return pointer if pointer <= limit else -1
+
+
+@kernel(_u32(_i64, _i64))
+def _mixed(value: np.int64, table: np.int64) -> int:
+    """What a symbol and its table add to the hash, before its weight."""
+    mixed = np.uint32(np.uint32(np.uint16(value)) | np.uint32(np.uint32(table) + _ONE32) << np.uint32(16))
+    mixed = np.uint32(mixed * _MIX)
+    return np.uint32(mixed ^ (mixed >> _MIX_SHIFT))  # type: ignore[return-value]
+
+
+_place = (read(_i8), read(_u16), read(_i32), _i64, read(_i32), read(_i32), read(_i32), read(_u8), _i64, _i64, _u32)
+
+
+@kernel(types.Tuple((_i64, _u32))(*_place, write(_i16)), types.Tuple((_i64, _u32))(*_place, write(_i32)))
+def place_codes(
+    codes: I8,
+    tables: U16,
+    positions: I32,
+    count: int,
+    offsets: I32,
+    sizes: I32,
+    orders: I32,
+    region: U8,
+    bit: int,
+    number: int,
+    state: int,
+    out: Signed,
+) -> tuple[int, int]:
+    """As ``decode_kernels.place``, from codes instead of members; simple loops, which LLVM turns into vectors."""
+    total = np.uint32(state)
+    first = np.uint32(2 * number + 1)
+    least = np.int8(0)
+    for i in range(count):
+        code = codes[i]
+        least = min(least, code)
+        mixed = np.uint32(np.uint32(np.uint16(code)) | np.uint32(np.uint32(tables[i]) + _ONE32) << np.uint32(16))
+        mixed = np.uint32(mixed * _MIX)
+        mixed = np.uint32(mixed ^ (mixed >> _MIX_SHIFT))
+        total = np.uint32(total + np.uint32(mixed * np.uint32(first + np.uint32(_TWO32 * np.uint32(i)))))
+    if count == out.size:
+        for i in range(count):
+            out[i] = codes[i]
+    else:
+        for i in range(np.uint64(count)):
+            out[np.uint64(positions[i])] = codes[i]
+    if least != ESCAPED:
+        return bit, int(total)
+    for i in range(count):
+        if codes[i] != ESCAPED:
+            continue
+        table = np.int64(tables[i])
+        coded, bit = _take_escape(region, bit, int(orders[table]))
+        if bit < 0:
+            return -1, int(total)
+        distance = coded >> 1
+        offset = np.int64(offsets[table])
+        value = offset - 1 - distance if coded & 1 else offset + np.int64(sizes[table]) + distance
+        if value < -32768 or value > 32767:
+            return -1, int(total)
+        weight = np.uint32(first + np.uint32(_TWO32 * np.uint32(i)))
+        total = np.uint32(total + np.uint32(_mixed(value, table) * weight))
+        total = np.uint32(total - np.uint32(_mixed(np.int64(ESCAPED), table) * weight))
+        out[np.uint64(positions[i])] = value
+    return bit, int(total)
+
+
+_step = (
+    *(read(_u8), _i64, _i64, _i64, _i64, _i64, read(_u8), _i64),
+    *(read(_u32), write(_u32), read(_u16), _i64),
+    *(read(_i32), read(_i32), read(_i32), read(_u8), _i64, _i64, _u32),
+    *(write(_i32), write(_u16), write(_i8)),
+)
+_stepped = types.Tuple((_i64, _i64, _i64, _u32))
+
+
+@kernel(_stepped(*_step, write(_i16)), _stepped(*_step, write(_i32)))
+def decode_step(
+    indexes: U8,
+    channels: int,
+    rows: int,
+    columns: int,
+    parity: int,
+    skip: int,
+    live: U8,
+    scale_count: int,
+    entries: U32,
+    states: U32,
+    words: U16,
+    pointer: int,
+    offsets: I32,
+    sizes: I32,
+    orders: I32,
+    region: U8,
+    bit: int,
+    number: int,
+    state: int,
+    positions: I32,
+    tables: U16,
+    codes: I8,
+    out: Signed,
+) -> tuple[int, int, int, int]:
+    """A whole step of y that has no part in the tail: ``select``, ``decode_lanes``, ``place_codes``.
+
+    Args:
+        entries: ``Lookups.decode_entries``.
+        positions, tables, codes: room for all positions and SLACK more.
+
+    Returns:
+        How many symbols are coded (or BAD_INDEX, LOST_POINTER, BAD_ESCAPE), the next word, the next bit of the bypass,
+        the hash.
+    """
+    count = select(indexes, channels, rows, columns, parity, skip, live, scale_count, positions, tables)
+    if count < 0:
+        return BAD_INDEX, pointer, bit, state
+    pointer = decode_lanes(tables, count, entries, states, words, pointer, region.size // 2, codes.view(np.uint8))
+    if pointer < 0:
+        return LOST_POINTER, pointer, bit, state
+    bit, state = place_codes(codes, tables, positions, count, offsets, sizes, orders, region, bit, number, state, out)
+    return count if bit >= 0 else BAD_ESCAPE, pointer, bit, state
