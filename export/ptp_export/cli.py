@@ -11,7 +11,7 @@ import click
 
 from ptp_export.command import PtpCommand
 from ptp_export.engines.targets import TARGET_NAMES
-from ptp_export.options import ENGINE_RANGE, TASKS, WHOLE_RANGE, ExportOptions
+from ptp_export.options import ENGINE_RANGE, ENTROPY_PATHS, TASKS, WHOLE_RANGE, ExportOptions
 from ptp_export.sizes import Size, SizeRange
 from ptp_runtime.errors import UsageError
 
@@ -38,7 +38,14 @@ reached (the message holds the command that repeats it), 10 a builder is not ins
 @click.option(
     "--checkpoint", default="demo", show_default=True, help="Checkpoint folder, or 'demo' for the shipped one."
 )
-@click.option("--fp16", is_flag=True, help="FP16 inside analysis, synthesis and head; the entropy path stays FP32.")
+@click.option("--fp16", is_flag=True, help="FP16 inside analysis, synthesis and head; never in the entropy path.")
+@click.option(
+    "--entropy-path",
+    type=click.Choice(ENTROPY_PATHS),
+    default="float",
+    show_default=True,
+    help="integer: streams decode on every backend. float: on the same backend and build only.",
+)
 @click.option("--size", metavar="HxW", help="One fixed photo size, in pixels. Default: any size up to 4096x4096.")
 @click.option(
     "--min-size", metavar="HxW", help=f"Smallest photo of a dynamic export.  [default: {ENGINE_RANGE.smallest}]"
@@ -79,6 +86,7 @@ def export_command(
     output: Path,
     checkpoint: str,
     fp16: bool,
+    entropy_path: str,
     size: str | None,
     min_size: str | None,
     typical_size: str | None,
@@ -122,6 +130,7 @@ def export_command(
         log_folder=logs,
         build_timeout_s=build_timeout,
         default_rate=default_rate,
+        entropy_path=entropy_path,
     )
     from ptp_export.pipeline import export
     from ptp_export.progress import ProgressBar
@@ -165,6 +174,7 @@ def _json(result: ExportResult) -> dict[str, Any]:
     return {
         "bundle": None if result.bundle is None else str(result.bundle),
         "identity": None if result.manifest is None else result.manifest.entropy.identity,
+        "entropy": None if result.integers is None else result.integers.audit(),
         "graphs": [
             {
                 "name": graph.name,
@@ -216,7 +226,7 @@ def _show(result: ExportResult) -> None:
     # A pipe has no width of its own; wrapped rows help nobody.
     console = Console() if sys.stdout.isatty() else Console(width=200)
     console.print(table)
-    for line in _exclusions(result):
+    for line in (*_exclusions(result), *_entropy(result)):
         click.echo(line)
     total = sum(result.seconds.values())
     if result.bundle is None:
@@ -235,6 +245,24 @@ def _exclusions(result: ExportResult) -> list[str]:
         for name, entry in (graph.audit.to_dict()["exclusions"] if graph.audit is not None else {}).items():
             reasons.setdefault(name, (entry["reason"], []))[1].append(f"{graph.name} {entry['layers']}")
     return [f"In FP32: {name} ({', '.join(where)} layers): {reason}." for name, (reason, where) in reasons.items()]
+
+
+def _entropy(result: ExportResult) -> list[str]:
+    """What is to be known of the entropy path, where it was exported."""
+    if result.integers is not None:
+        audit = result.integers.audit()
+        worst, cost = audit["certificate"]["worst"], audit["calibration_cost"]["cost"]
+        return [
+            f"Entropy path: integers ({audit['precision']}), proved exact; the accumulator closest to 2^24 is"
+            f" {worst['layer']}, channel {worst['channel']}, at {worst['share']:.0%}. On the calibration photos y takes"
+            f" {cost:+.2%} bits against the float path."
+        ]
+    if any(graph.onnx.role == "entropy" for graph in result.graphs):
+        return [
+            "Entropy path: float. Its streams are readable by the same backend, build, kind of CPU and number of"
+            " threads only; --entropy-path integer lifts that (docs/entropy-path.md)."
+        ]
+    return []
 
 
 def main() -> None:

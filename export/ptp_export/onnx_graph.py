@@ -22,6 +22,7 @@ class OnnxGraph:
         model: the file's content.
         data: the file's bytes; equal models give equal bytes.
         inputs, outputs: as declared in the file: numbers where static, symbolic sizes where not.
+        integer: it computes whole numbers alone, exactly, on every backend.
     """
 
     name: str
@@ -30,6 +31,7 @@ class OnnxGraph:
     data: bytes
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    integer: bool = False
 
     @property
     def sha256(self) -> str:
@@ -37,8 +39,12 @@ class OnnxGraph:
         return hashlib.sha256(self.data).hexdigest()
 
 
-def onnx_graph(name: str, role: Role, model: onnx.ModelProto) -> OnnxGraph:
+def onnx_graph(name: str, role: Role, model: onnx.ModelProto, *, integer: bool = False) -> OnnxGraph:
     """Check a model and serialise it.
+
+    Args:
+        name, role, integer: see :class:`OnnxGraph`.
+        model: the file's content.
 
     Raises:
         ExportError: ``onnx.checker`` refuses it.
@@ -54,6 +60,7 @@ def onnx_graph(name: str, role: Role, model: onnx.ModelProto) -> OnnxGraph:
         data=model.SerializeToString(deterministic=True),
         inputs=tuple(_declared(value) for value in model.graph.input),
         outputs=tuple(_declared(value) for value in model.graph.output),
+        integer=integer,
     )
 
 

@@ -11,6 +11,7 @@ from ptp_export.sizes import MAX_SIDE, Size, SizeRange
 from ptp_runtime.errors import UsageError
 
 TASKS = ("seg", "det", "cls", "view")
+ENTROPY_PATHS = ("integer", "float")
 
 #: What the ONNX graphs of a dynamic export take.
 WHOLE_RANGE = SizeRange(Size(1, 1), Size(512, 768), Size(MAX_SIDE, MAX_SIDE))
@@ -34,6 +35,7 @@ class ExportOptions:
         allow_partial: accept less FP16 than asked.
         overwrite: replace an existing bundle.
         default_rate: the rate that an encoder takes unless asked for another; None: the middle one.
+        entropy_path: ``integer``: streams decode on every backend; ``float``: on the same backend and build only.
         only: name of the one graph to process, writing no bundle; empty for all.
         log_folder: where engine builds leave their logs.
         build_timeout_s: seconds one engine may take.
@@ -53,10 +55,13 @@ class ExportOptions:
     log_folder: Path
     build_timeout_s: float
     default_rate: int | None = None
+    entropy_path: str = "float"
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
             raise UsageError("unknown task", expected=", ".join(TASKS), got=self.task)
+        if self.entropy_path not in ENTROPY_PATHS:
+            raise UsageError("unknown entropy path", expected=", ".join(ENTROPY_PATHS), got=self.entropy_path)
         unknown = [target for target in self.targets if target not in TARGET_NAMES]
         if unknown:
             raise UsageError("unknown target", expected=", ".join(TARGET_NAMES), got=", ".join(unknown))
@@ -76,6 +81,8 @@ class ExportOptions:
         words = ["ptp-export", "--task", self.task, "--checkpoint", self.checkpoint]
         if self.fp16:
             words.append("--fp16")
+        if self.entropy_path != "integer":
+            words += ["--entropy-path", self.entropy_path]
         if self.accepted.is_static:
             words += ["--size", str(self.accepted.typical)]
         elif self.profile not in (WHOLE_RANGE, ENGINE_RANGE):

@@ -1,4 +1,4 @@
-"""The export, stage by stage: checkpoint → graphs → ONNX → (ranges → FP16) → tables → engines → bundle."""
+"""The export, stage by stage: checkpoint → graphs → ONNX, integers → (ranges → FP16) → engines → tables → bundle."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from ptp_export.bundle.writer import BundleContent, FinishedGraph, write_bundle
 from ptp_export.coded_sizes import coded_sizes
 from ptp_export.engines.engine_from_onnx import Engine, engine_from_onnx
 from ptp_export.engines.targets import engine_target
+from ptp_export.entropy.calibration_latents import calibration_latents
+from ptp_export.entropy.integer_export import IntegerExport, integer_export
 from ptp_export.graphs.graphs_from_model import graphs_from_model
 from ptp_export.graphs.interface import Graph
 from ptp_export.onnx_from_graph import onnx_from_graph
@@ -43,12 +45,14 @@ class ExportResult:
         manifest: of the bundle, likewise.
         graphs: with audits and engines.
         seconds: stage → duration.
+        integers: the entropy path in whole numbers; None where it is the float path, or was not asked for.
     """
 
     bundle: Path | None
     manifest: Manifest | None
     graphs: tuple[FinishedGraph, ...]
     seconds: Mapping[str, float]
+    integers: IntegerExport | None
 
 
 def export(options: ExportOptions, watcher: StageWatcher) -> ExportResult:
@@ -75,18 +79,23 @@ def export(options: ExportOptions, watcher: StageWatcher) -> ExportResult:
     watcher.planned(_count(graphs, options))
     files = []
     for graph in graphs:
-        with stages.stage(f"{graph.name}: ONNX", options.command(graph.name)):
-            files.append(onnx_from_graph(graph, sizes.static))
+        if not _converted_to_integers(graph, options):
+            with stages.stage(f"{graph.name}: ONNX", options.command(graph.name)):
+                files.append(onnx_from_graph(graph, sizes.static))
+    integers = None
+    if any(_converted_to_integers(graph, options) for graph in graphs):
+        integers = _integers(task, options, sizes.static, stages)
+        files = _in_order([*files, *integers.graphs], graphs)
     finished, calibration = _in_precision(files, task, options, sizes.static, stages)
     finished = [_with_engines(graph, options, sizes.profile, stages) for graph in finished]
     if options.only:
-        return ExportResult(None, None, tuple(finished), stages.seconds)
+        return ExportResult(None, None, tuple(finished), stages.seconds, integers)
     with stages.stage("tables", options.command()):
         tables = tables_from_model(task.chain.codec)
     with stages.stage("write bundle", options.command()):
-        content = BundleContent(task, finished, tables, sizes.accepted, calibration, options.default_rate)
+        content = BundleContent(task, finished, tables, sizes.accepted, calibration, options.default_rate, integers)
         manifest = write_bundle(content, options.output, overwrite=options.overwrite)
-    return ExportResult(options.output, manifest, tuple(finished), stages.seconds)
+    return ExportResult(options.output, manifest, tuple(finished), stages.seconds, integers)
 
 
 def _refuse_taken(options: ExportOptions) -> None:
@@ -109,20 +118,48 @@ def _chosen(graphs: Sequence[Graph], options: ExportOptions) -> tuple[Graph, ...
     return chosen
 
 
+def _converted_to_integers(graph: Graph, options: ExportOptions) -> bool:
+    return graph.role == "entropy" and options.entropy_path == "integer"
+
+
 def _count(graphs: Sequence[Graph], options: ExportOptions) -> int:
+    in_integers = sum(_converted_to_integers(graph, options) for graph in graphs)
     converted = sum(graph.role in CONVERTED_ROLES for graph in graphs) if options.fp16 else 0
     per_run = 1 if options.only else 3  # loading, and the tables and the bundle of a whole run
-    return per_run + len(graphs) * (1 + len(options.engine_targets)) + converted + bool(converted)
+    stages = per_run + len(graphs) * (1 + len(options.engine_targets)) + converted + bool(converted)
+    return stages + (2 - in_integers if in_integers else 0)  # latents and conversion in place of their tracing
+
+
+def _integers(task: CheckpointTask, options: ExportOptions, static: Size | None, stages: Stages) -> IntegerExport:
+    """The entropy path as integer graphs."""
+    only = options.only
+    with stages.stage("entropy path: latents", options.command(only)):
+        photos, resize = shipped_set("calibration"), declared_resize(task.chain.teacher)
+        samples = calibration_latents(task.chain, photos, static, resize)
+    with stages.stage("entropy path: integers", options.command(only)):
+        return integer_export(task.chain, samples, static)
+
+
+def _in_order(files: Sequence[OnnxGraph], graphs: Sequence[Graph]) -> list[OnnxGraph]:
+    """The files of these graphs, in the order of the chain."""
+    by_name = {file.name: file for file in files}
+    return [by_name[graph.name] for graph in graphs]
 
 
 def _in_precision(
     files: Sequence[OnnxGraph], task: CheckpointTask, options: ExportOptions, static: Size | None, stages: Stages
 ) -> tuple[list[FinishedGraph], dict[str, Any]]:
-    """The graphs in the precision asked for, and what they were calibrated on."""
+    """The graphs in the precision asked for, and what they or the integer path were calibrated on."""
     to_convert = [file.name for file in files if options.fp16 and file.role in CONVERTED_ROLES]
-    if not to_convert:
-        return [FinishedGraph(file, None, ()) for file in files], {}
     photos = shipped_set("calibration")
+    calibration = {
+        "provenance": photos.provenance,
+        "sha256": photos.digest,
+        "photos": [{"name": photo.name, "sha256": photo.sha256} for photo in photos.photos],
+    }
+    if not to_convert:
+        calibrated = any(file.integer for file in files)
+        return [FinishedGraph(file, None, ()) for file in files], calibration if calibrated else {}
     with stages.stage("run calibration photos", options.command()):
         samples = _samples(photos, task, static, to_convert)
     finished = []
@@ -134,17 +171,17 @@ def _in_precision(
                 ranges = _ranges(file, samples[file.name])
                 converted, audit = fp16_from_fp32(file, ranges, allow_partial=options.allow_partial)
         finished.append(FinishedGraph(converted, audit, ()))
-    return finished, {
-        "provenance": photos.provenance,
-        "sha256": photos.digest,
-        "photos": [{"name": photo.name, "sha256": photo.sha256} for photo in photos.photos],
-    }
+    return finished, calibration
 
 
 def _samples(
     photos: PhotoSet, task: CheckpointTask, static: Size | None, names: Sequence[str]
 ) -> dict[str, list[GraphSample]]:
-    """What each graph sees on the calibration photos, from the model itself."""
+    """What each graph sees on the calibration photos, from the model itself.
+
+    With its float entropy path, whatever the bundle gets: so one graph alone (``--only``) is converted as in a whole
+    export, and the few latents that differ move no range.
+    """
     samples: dict[str, list[GraphSample]] = {name: [] for name in names}
     resize = declared_resize(task.chain.teacher)
     rates = task.chain.codec.spec.rates

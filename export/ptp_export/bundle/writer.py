@@ -13,6 +13,7 @@ import numpy as np
 
 from ptp_export.bundle.task_info import declared_resize, task_info
 from ptp_export.engines.engine_from_onnx import Engine
+from ptp_export.entropy.integer_export import IntegerExport
 from ptp_export.onnx_graph import OnnxGraph
 from ptp_export.oracle.checkpoint_task import CheckpointTask
 from ptp_export.precision.audit import PrecisionAudit
@@ -66,7 +67,9 @@ class FinishedGraph:
 
     @property
     def precision(self) -> str:
-        """``fp16`` or ``fp32``, of the arithmetic inside."""
+        """``integer``, ``fp16`` or ``fp32``, of the arithmetic inside."""
+        if self.onnx.integer:
+            return "integer"
         return "fp32" if self.audit is None else "fp16"
 
 
@@ -79,8 +82,9 @@ class BundleContent:
         graphs: in the order of the chain.
         tables: of the entropy coder.
         accepted: sizes of coded photos that the graphs take.
-        calibration: which photos tuned the precision, as JSON values; empty if none did.
+        calibration: which photos tuned the precision or the integer path, as JSON values; empty if none did.
         default_rate: what encoders take unless asked otherwise; None: the middle rate. Of a codec with several rates.
+        integers: the entropy path in whole numbers, whose graphs are among ``graphs``; None: the float path.
     """
 
     task: CheckpointTask
@@ -89,6 +93,7 @@ class BundleContent:
     accepted: SizeRange
     calibration: Mapping[str, Any]
     default_rate: int | None = None
+    integers: IntegerExport | None = None
 
 
 def write_bundle(content: BundleContent, output: Path, *, overwrite: bool) -> Manifest:
@@ -101,11 +106,14 @@ def write_bundle(content: BundleContent, output: Path, *, overwrite: bool) -> Ma
     tables = content.tables.to_bytes()
     gains = _gains(content.task.chain.codec)
     rates = _rates(gains, content)
-    manifest = _manifest(content, hashlib.sha256(tables).hexdigest(), rates)
+    golden = b"" if content.integers is None else content.integers.golden.to_bytes()
+    manifest = _manifest(content, hashlib.sha256(tables).hexdigest(), rates, golden)
     with new_directory(output, replace=overwrite) as folder:
         (folder / manifest.entropy.tables.file).write_bytes(tables)
         if rates is not None:
             (folder / rates.file).write_bytes(gains)
+        if manifest.entropy.golden is not None:
+            (folder / manifest.entropy.golden.file).write_bytes(golden)
         for graph, entry in zip(content.graphs, manifest.graphs, strict=True):
             _write(folder / entry.file, graph.onnx.data)
             for engine in graph.engines:
@@ -139,22 +147,23 @@ def _rates(gains: bytes, content: BundleContent) -> RatesInfo | None:
     return RatesInfo("rates.bin", hashlib.sha256(gains).hexdigest(), count, count // 2 if wanted is None else wanted)
 
 
-def _manifest(content: BundleContent, tables_sha256: str, rates: RatesInfo | None) -> Manifest:
+def _manifest(content: BundleContent, tables_sha256: str, rates: RatesInfo | None, golden: bytes) -> Manifest:
     codec, teacher = content.task.chain.codec, content.task.chain.teacher
     spec = codec.spec
     graphs = tuple(_graph_entry(graph) for graph in content.graphs)
     digests = {graph.name: graph.sha256 for graph in graphs}
     schedule = tuple(ScheduleEntry(step.name, step.channels, step.region) for step in codec.context.schedule)
     probability_bits = content.tables.probability_bits
+    mode = "float" if content.integers is None else "integer"
     return Manifest(
         task=task_info(content.task.name, teacher),
         model=ModelInfo(spec.to_dict(), content.task.digest),
         feature=FeatureInfo(spec.F, FEATURE_STRIDE),
         preprocessing=_preprocessing(content.accepted, teacher, spec),
         entropy=EntropyInfo(
-            mode="float",
+            mode=mode,
             identity=entropy_identity(
-                mode="float",
+                mode=mode,
                 tables_sha256=tables_sha256,
                 probability_bits=probability_bits,
                 skip_index=spec.skip_index,
@@ -170,6 +179,7 @@ def _manifest(content: BundleContent, tables_sha256: str, rates: RatesInfo | Non
             hyper_channels=spec.Z,
             schedule=schedule,
             rates=rates,
+            golden=FileEntry("golden.bin", hashlib.sha256(golden).hexdigest()) if golden else None,
         ),
         graphs=graphs,
         engines=tuple(_engine_entry(graph, engine) for graph in content.graphs for engine in graph.engines),
@@ -244,7 +254,8 @@ def _audit(content: BundleContent) -> dict[str, Any]:
         for graph in content.graphs
         for engine in graph.engines
     }
-    return {"graphs": graphs, "engines": engines, "calibration": dict(content.calibration)}
+    entropy = {} if content.integers is None else {"entropy": content.integers.audit()}
+    return {"graphs": graphs, "engines": engines, **entropy, "calibration": dict(content.calibration)}
 
 
 def tool_versions() -> dict[str, str]:

@@ -63,6 +63,8 @@ def opened(
 ) -> Iterator[Subject]:
     """Open a bundle, or export a checkpoint, which takes a minute or two, and open that.
 
+    A checkpoint is measured with its float entropy path, as it was trained; a bundle with whichever it has.
+
     Args:
         source: a bundle's or a checkpoint's folder, or ``demo``.
         task: see :func:`task_of`.
@@ -132,4 +134,5 @@ def _options(checkpoint: str, task: str, output: Path) -> ExportOptions:
         only="",
         log_folder=output.with_name("log"),
         build_timeout_s=900.0,
+        entropy_path="float",
     )

@@ -36,16 +36,27 @@ class ReferenceRun:
     Attributes:
         size: of the photo.
         graphs: graph name → its inputs (all that it could read) and outputs.
-        z: rounded hyper-latent, int32 [1, Z, h, w].
-        symbols: residual symbols, int32 [1, M, 4h, 4w]; 0 where not coded.
-        y_int: decoded latents in sixteenths, float32 [1, M, 4h, 4w].
+        coded: what was coded.
     """
 
     size: Size
     graphs: Mapping[str, GraphSample]
-    z: NDArray[Any]
-    symbols: NDArray[Any]
-    y_int: NDArray[Any]
+    coded: CodedLatents
+
+    @property
+    def z(self) -> NDArray[Any]:
+        """Rounded hyper-latent, int32 [1, Z, h, w]."""
+        return self.coded.z
+
+    @property
+    def symbols(self) -> NDArray[Any]:
+        """Residual symbols, int32 [1, M, 4h, 4w]; 0 where not coded."""
+        return self.coded.symbols
+
+    @property
+    def y_int(self) -> NDArray[Any]:
+        """Decoded latents in sixteenths, float32 [1, M, 4h, 4w]."""
+        return array(self.coded.y_int)
 
 
 @dataclass(frozen=True)
@@ -110,7 +121,7 @@ class ReferenceChain:
             "synthesis": GraphSample.of({"y_int": coded.y_int, "mu_hyper": coded.mu_hyper} | gains, {"h": h}),
             "head": GraphSample.of({"h": cropped}, self.head(cropped)),
         }
-        return ReferenceRun(size, graphs, coded.z, coded.symbols, array(coded.y_int))
+        return ReferenceRun(size, graphs, coded)
 
     @torch.no_grad()
     def head(self, h: Tensor) -> dict[str, Tensor]:
