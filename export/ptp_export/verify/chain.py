@@ -16,24 +16,30 @@ from ptp_model.teachers import upsample_logits
 from ptp_runtime.entropy_path import Place, place_of
 from ptp_runtime.latents import Latents
 from ptp_runtime.manifest import Manifest
-from ptp_runtime.session import Decoded, Session
+from ptp_runtime.session import Decoded, Encoded, Session
 from ptp_runtime.tasks import Classification, Detections, Segmentation, View
 
 
 def compare_chain(
-    session: Session, name: str, photo: NDArray[np.uint8], run: ReferenceRun, rate: int, limit: ChainLimit
+    session: Session,
+    name: str,
+    photo: NDArray[np.uint8],
+    encoded: Encoded,
+    run: ReferenceRun,
+    rate: int,
+    limit: ChainLimit,
 ) -> ChainResult:
-    """Encode and decode a photo with the runtime, and compare with the model's run on the same photo.
+    """Decode a photo's stream with the runtime, and compare with the model's run on the same photo.
 
     Args:
         session: the opened bundle.
         name: of the photo.
         photo: uint8 [H, W, 3].
+        encoded: what the session made of it, with every step.
         run: the model on that photo, resized as the bundle's task declares.
         rate: number of the rate of that run.
         limit: what is allowed.
     """
-    encoded = session.encode_detailed(photo, rate=rate)
     decoded = session.decode_detailed(encoded.data)
     symbols = _symbols(encoded.latents, session.manifest)
     return ChainResult(

@@ -13,6 +13,7 @@ from ptp_export.command import PtpCommand
 from ptp_runtime.errors import VerificationError
 
 if TYPE_CHECKING:
+    from ptp_export.verify.integers import IntegerResult
     from ptp_export.verify.report import Report
 
 _EPILOG = """\b
@@ -41,6 +42,9 @@ def verify_command(
     bundle: Path, checkpoint: str, photos: Path | None, backend: str, limits: Path | None, as_json: bool
 ) -> None:
     """Compare every graph of BUNDLE and the whole chain with PyTorch, on real photos.
+
+    An integer entropy path is proved exact again from its files, computed again by an implementation that is not the
+    runtime's, without one differing integer, and its bytes are compared with those of the checkpoint's float path.
 
     Each graph gets the inputs that PyTorch had, so that its own error shows; then the runtime encodes and decodes each
     photo, and its symbols, its feature and its output are compared with PyTorch's. What the decoder reads must be what
@@ -119,12 +123,27 @@ def _show(report: Report) -> None:
     )
     click.echo()
     console.print(chain)
+    if report.integers is not None:
+        click.echo()
+        click.echo(_integers(report.integers))
     if report.left_out:
         click.echo(f"Left out, because the bundle was calibrated on them: {', '.join(report.left_out)}.")
     if report.passed:
         click.echo(
             f"{report.bundle} computes what the checkpoint computes, on {len(report.chain)} photos ({report.backend})."
         )
+
+
+def _integers(found: IntegerResult) -> str:
+    from ptp_export.entropy.rate_cost import total
+
+    worst, whole = found.certificate["worst"], total(found.costs)
+    return (
+        f"Entropy path in integers: proved exact (closest to 2^24: {worst['layer']}, channel {worst['channel']}, at"
+        f" {worst['share']:.0%}); {found.differing} of {found.compared} indices and means differ from an independent"
+        f" implementation; {whole.integer_bytes} bytes against {whole.float_bytes} with the float path"
+        f" ({found.cost:+.2%}, limit {found.limit:+.0%})."
+    )
 
 
 _DISAGREEMENT = {"seg": "mask differs", "det": "worst probability", "cls": "worst probability", "view": "picture error"}

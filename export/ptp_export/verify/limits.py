@@ -95,6 +95,10 @@ class Limits:
             float(output["disagreement"]),
         )
 
+    def rate_limit(self, task: str) -> float:
+        """By what share an integer entropy path may make streams longer."""
+        return float(self._find("rate", task=task)["cost"])
+
     def _find(self, section: str, **keys: str) -> Mapping[str, Any]:
         for entry in self.tables.get(section, ()):
             if all(entry.get(key) in ("*", value) for key, value in keys.items()):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ptp_export.verify.integers import IntegerResult
 from ptp_export.verify.limits import ChainLimit, FloatLimit, IntegerLimit
 from ptp_export.verify.measure import FloatError, IntegerError
 
@@ -192,6 +193,7 @@ class Report:
         left_out: photos that were not compared because the bundle was calibrated on them.
         graphs: one a graph of the bundle.
         chain: one a photo.
+        integers: of an integer entropy path; None: the bundle has a float path.
     """
 
     bundle: str
@@ -204,6 +206,7 @@ class Report:
     left_out: Sequence[str]
     graphs: Sequence[GraphResult]
     chain: Sequence[ChainResult]
+    integers: IntegerResult | None = None
 
     def failures(self) -> list[str]:
         """One sentence for each limit passed, and one if nothing was compared."""
@@ -220,7 +223,7 @@ class Report:
                 found.append(f"{graph.name}: nothing was compared")
         for result in self.chain:
             found += [f"{result.photo}: {problem}" for problem in result.problems()]
-        return found
+        return found + ([] if self.integers is None else self.integers.problems())
 
     @property
     def passed(self) -> bool:
@@ -242,4 +245,5 @@ class Report:
             "failures": self.failures(),
             "graphs": [graph.to_dict() for graph in self.graphs],
             "chain": [result.to_dict() for result in self.chain],
+            "entropy": None if self.integers is None else self.integers.to_dict(),
         }

@@ -15,12 +15,13 @@ from ptp_export.oracle.photo_sizes import fit_photo, resized_photo
 from ptp_export.sizes import Size
 from ptp_export.verify.chain import compare_chain
 from ptp_export.verify.graphs import GraphComparison
+from ptp_export.verify.integers import IntegerCheck
 from ptp_export.verify.limits import Limits
 from ptp_export.verify.report import Report
-from ptp_runtime.backends import load_graphs
 from ptp_runtime.bundle import Bundle
 from ptp_runtime.coder import warm_up
 from ptp_runtime.errors import CheckpointError, UsageError, VerificationError
+from ptp_runtime.golden.gate import open_graphs
 from ptp_runtime.images import load_image, padded_size
 from ptp_runtime.manifest import Manifest
 from ptp_runtime.session import Session, read_gains
@@ -52,7 +53,9 @@ def verify_bundle(
 
     Raises:
         CheckpointError: not the checkpoint that the bundle was exported from.
-        VerificationError: no photo is left to compare, or a graph gives something of another shape.
+        VerificationError: no photo is left to compare, a graph gives something of another shape, or the certificate of
+            an integer entropy path does not hold.
+        InexactBackendError: the backend fails the golden test.
     """
     bundle = Bundle.open(path)
     manifest = bundle.manifest
@@ -68,11 +71,12 @@ def verify_bundle(
             got=f"{len(chosen)} photos, all of them calibration photos",
             hint="give other photos with --photos",
         )
-    graphs = load_graphs(bundle, backend, None)
+    integers = IntegerCheck.of(bundle, task.chain, limits)
+    reference = task.chain if integers is None else integers.chain
+    graphs, golden = open_graphs(bundle, backend, None, "refuse")
     warm_up()
-    with Session(
-        bundle, graphs, Tables.from_bytes(bundle.read(manifest.entropy.tables)), read_gains(bundle)
-    ) as session:
+    tables = Tables.from_bytes(bundle.read(manifest.entropy.tables))
+    with Session(bundle, graphs, tables, read_gains(bundle), golden=golden) as session:
         comparison = GraphComparison(manifest, graphs.by_name, limits)
         limit = limits.chain_limit(_precision(manifest), manifest.task.name)
         chain = []
@@ -81,9 +85,12 @@ def verify_bundle(
             pixels = _fitting(load_image(photo.path, convert=True), manifest)
             # The rates in turn, from the default one upwards.
             rate = (session.default_rate + number - 1) % session.rates
-            run = task.chain.run(resized_photo(pixels, manifest.preprocessing.resize), rate)
+            run = reference.run(resized_photo(pixels, manifest.preprocessing.resize), rate)
             comparison.add(run)
-            chain.append(compare_chain(session, photo.name, pixels, run, rate, limit))
+            encoded = session.encode_detailed(pixels, rate=rate)
+            chain.append(compare_chain(session, photo.name, pixels, encoded, run, rate, limit))
+            if integers is not None:
+                integers.add(run, encoded.latents)
         return Report(
             bundle=str(path),
             task=manifest.task.name,
@@ -95,6 +102,7 @@ def verify_bundle(
             left_out=[photo.name for photo in chosen.photos if photo.sha256 in calibrated],
             graphs=comparison.results(),
             chain=chain,
+            integers=None if integers is None else integers.result(),
         )
 
 
