@@ -10,12 +10,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ptp_runtime.arithmetic import cpu_flags
-from ptp_runtime.errors import PtpError
+from ptp_runtime.errors import BundleError, PtpError
 from ptp_runtime.images import Pixels
+
+if TYPE_CHECKING:
+    from ptp_runtime.golden.gate import Examination
 
 OK, NOTE, FAIL = "ok", "note", "fail"
 
@@ -45,12 +49,13 @@ class Finding:
     hint: str = ""
 
 
-def examine(bundle: str | os.PathLike[str] | None, backend: str = "auto") -> tuple[Finding, ...]:
+def examine(bundle: str | os.PathLike[str] | None, backend: str = "auto", inexact: str = "auto") -> tuple[Finding, ...]:
     """Look at the machine, and at a bundle if one is given.
 
     Args:
         bundle: a directory to verify and to run once, or None.
         backend: with which the bundle is run.
+        inexact: as for ``Session.open``.
     """
     installed = _installed_versions()
     findings = [
@@ -66,21 +71,26 @@ def examine(bundle: str | os.PathLike[str] | None, backend: str = "auto") -> tup
     ]
     if bundle is not None:
         path = bundle
-        findings.append(_guarded("bundle", lambda: _bundle(path, backend)))
+        findings.append(_guarded("bundle", lambda: _bundle(path, backend, inexact)))
+        findings.extend(_guarded_all("entropy path", lambda: _entropy_path(path, backend)))
     return tuple(findings)
 
 
 def _guarded(subject: str, check: Callable[[], Finding]) -> Finding:
     """A check that runs code of ours: a typed error is a finding, not the end of the report."""
+    return _guarded_all(subject, lambda: (check(),))[0]
+
+
+def _guarded_all(subject: str, check: Callable[[], tuple[Finding, ...]]) -> tuple[Finding, ...]:
+    """The same for a check with several findings."""
     try:
         return check()
     except PtpError as error:
-        return Finding(subject, FAIL, str(error), error.hint)
+        return (Finding(subject, FAIL, str(error), error.hint),)
     except (ImportError, OSError, RuntimeError) as error:
         first = str(error).strip().partition("\n")[0]
-        return Finding(
-            subject, FAIL, f"{type(error).__name__}: {first}", "install ptp-deploy again in a new environment"
-        )
+        detail = f"{type(error).__name__}: {first}"
+        return (Finding(subject, FAIL, detail, "install ptp-deploy again in a new environment"),)
 
 
 def _installed_versions() -> dict[str, str]:
@@ -209,11 +219,45 @@ def _self_test() -> Finding:
     return Finding(subject, OK, f"{detail}, kernels ready after {loaded - start:.1f} s")
 
 
-def _bundle(path: str | os.PathLike[str], backend: str) -> Finding:
+def _entropy_path(path: str | os.PathLike[str], asked: str) -> tuple[Finding, ...]:
+    """Which backends of this machine compute a bundle's entropy path exactly, or what its float streams depend on."""
+    from ptp_runtime.backends.selection import open_backend
+    from ptp_runtime.bundle import Bundle
+    from ptp_runtime.golden.gate import examine_backends
+
+    try:
+        bundle = Bundle.open(path)
+    except BundleError:
+        return ()  # the finding on the bundle says it
+    if bundle.manifest.entropy.mode == "float":
+        arithmetic = open_backend("cpu", None).arithmetic
+        detail = f"float; its streams are read by the same arithmetic only: {arithmetic.sentence()}"
+        return (Finding("entropy path", NOTE, detail, "ptp export --entropy-path integer: streams for any machine"),)
+    examined = examine_backends(bundle)
+    if not examined:
+        hint = "export the bundle again"
+        return (
+            Finding("entropy path", NOTE, "integer, without a golden test to show whether a backend is exact", hint),
+        )
+    return tuple(_examination(one, asked) for one in examined)
+
+
+def _examination(one: Examination, asked: str) -> Finding:
+    subject = f"integer entropy path on {one.backend}"
+    if one.result is None:
+        return Finding(subject, NOTE, one.sentence())
+    if one.result.exact:
+        return Finding(subject, OK, one.sentence())
+    # The CPU takes the place of any other, unless that one was asked for.
+    status = FAIL if one.backend in ("cpu", asked) else NOTE
+    return Finding(subject, status, one.sentence(), "use --inexact cpu, or another --backend")
+
+
+def _bundle(path: str | os.PathLike[str], backend: str, inexact: str) -> Finding:
     """Verify a bundle and send a small picture through it."""
     from ptp_runtime.session import Session
 
-    with Session.open(path, backend=backend) as session:
+    with Session.open(path, backend=backend, inexact=inexact) as session:
         pre = session.manifest.preprocessing
         picture = _test_picture(pre.height[0], pre.width[0])
         result = session.infer(picture)

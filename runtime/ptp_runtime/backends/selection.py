@@ -24,6 +24,9 @@ from ptp_runtime.errors import BackendError, BackendNotAvailableError, UsageErro
 BACKEND_NAMES = ("auto", "tensorrt", "tensorrt-rtx", "cuda", "cpu")
 """What ``Session.open(backend=...)`` and ``--backend`` take."""
 
+INEXACT_POLICIES = ("auto", "refuse", "cpu")
+"""What ``Session.open(inexact=...)`` and ``--inexact`` take; see :mod:`ptp_runtime.golden.gate`."""
+
 _log = logging.getLogger(__name__)
 
 

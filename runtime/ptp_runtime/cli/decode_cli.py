@@ -11,6 +11,8 @@ from ptp_runtime.cli.options import (
     backend_values,
     bundle_argument,
     check_output,
+    float_streams_option,
+    golden_values,
     json_option,
     print_json,
     rate_values,
@@ -24,9 +26,19 @@ from ptp_runtime.cli.options import (
 @bundle_argument
 @click.argument("stream", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Result file to write.")
+@float_streams_option
 @backend_options
 @json_option
-def decode(bundle: Path, stream: Path, output: Path, backend: str, threads: int | None, as_json: bool) -> None:
+def decode(
+    bundle: Path,
+    stream: Path,
+    output: Path,
+    float_streams: str,
+    backend: str,
+    threads: int | None,
+    inexact: str,
+    as_json: bool,
+) -> None:
     """Decode STREAM with BUNDLE into the task's result.
 
     \b
@@ -40,6 +52,7 @@ def decode(bundle: Path, stream: Path, output: Path, backend: str, threads: int 
     Examples:
       ptp decode BUNDLE photo.ptp -o mask.png
       ptp decode BUNDLE photo.ptp -o mask.png --json
+      ptp decode BUNDLE photo.ptp -o mask.png --float-streams any    # a float stream from elsewhere: try it
     """
     from ptp_runtime.atomic import write_bytes
     from ptp_runtime.cli.results import file_bytes, result_sentence, result_values
@@ -47,7 +60,9 @@ def decode(bundle: Path, stream: Path, output: Path, backend: str, threads: int 
 
     check_output(output, stream, bundle)
     data = read_stream(stream)
-    with Session.open(bundle, backend=backend, threads=threads) as session:
+    with Session.open(
+        bundle, backend=backend, threads=threads, inexact=inexact, float_streams=float_streams
+    ) as session:
         decoded = session.decode_detailed(data, keep_steps=False)
         choice = session.backend
     write_bytes(output, file_bytes(decoded.output))
@@ -59,6 +74,7 @@ def decode(bundle: Path, stream: Path, output: Path, backend: str, threads: int 
                 **rate_values(decoded.rate),
                 "milliseconds": times_values(decoded.milliseconds),
                 "backend": backend_values(choice),
+                "golden": golden_values(session.golden),
             }
         )
         return

@@ -12,12 +12,14 @@ from ptp_runtime.cli.options import (
     bundle_argument,
     check_output,
     convert_option,
+    golden_values,
     json_option,
     print_json,
     rate_note,
     rate_option,
     rate_values,
     read_photo,
+    step_checks_option,
     times_sentence,
     times_values,
 )
@@ -29,6 +31,7 @@ from ptp_runtime.cli.options import (
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Stream file to write.")
 @rate_option
 @convert_option
+@step_checks_option
 @backend_options
 @json_option
 def encode(
@@ -37,8 +40,10 @@ def encode(
     output: Path,
     rate: int | None,
     convert: bool,
+    step_checks: bool,
     backend: str,
     threads: int | None,
+    inexact: str,
     as_json: bool,
 ) -> None:
     """Code PHOTO with BUNDLE into a stream.
@@ -58,7 +63,7 @@ def encode(
 
     check_output(output, photo, bundle)
     pixels = read_photo(photo, convert)
-    with Session.open(bundle, backend=backend, threads=threads) as session:
+    with Session.open(bundle, backend=backend, threads=threads, inexact=inexact, step_checks=step_checks) as session:
         encoded = session.encode_detailed(pixels, rate=rate, keep_steps=False)
         choice, coded_rate = session.backend, session.default_rate if rate is None else rate
     write_bytes(output, encoded.data)
@@ -70,6 +75,7 @@ def encode(
                 **rate_values(encoded.rate),
                 "milliseconds": times_values(encoded.milliseconds),
                 "backend": backend_values(choice),
+                "golden": golden_values(session.golden),
             }
         )
         return

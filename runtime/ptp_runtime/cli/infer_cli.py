@@ -12,12 +12,14 @@ from ptp_runtime.cli.options import (
     bundle_argument,
     check_output,
     convert_option,
+    golden_values,
     json_option,
     print_json,
     rate_note,
     rate_option,
     rate_values,
     read_photo,
+    step_checks_option,
     times_sentence,
     times_values,
 )
@@ -30,6 +32,7 @@ from ptp_runtime.errors import UsageError
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Directory for the three files.")
 @rate_option
 @convert_option
+@step_checks_option
 @backend_options
 @json_option
 def infer(
@@ -38,8 +41,10 @@ def infer(
     output: Path,
     rate: int | None,
     convert: bool,
+    step_checks: bool,
     backend: str,
     threads: int | None,
+    inexact: str,
     as_json: bool,
 ) -> None:
     """Code PHOTO with BUNDLE, decode the stream, and show what came of it.
@@ -65,7 +70,7 @@ def infer(
 
     _require_folder(output)
     pixels = read_photo(photo, convert)
-    with Session.open(bundle, backend=backend, threads=threads) as session:
+    with Session.open(bundle, backend=backend, threads=threads, inexact=inexact, step_checks=step_checks) as session:
         result = session.infer(pixels, rate=rate)
         choice, coded_rate = session.backend, session.default_rate if rate is None else rate
     encoded_in = sum(result.encode_milliseconds.values())
@@ -95,6 +100,7 @@ def infer(
                     "decode": times_values(result.decode_milliseconds),
                 },
                 "backend": backend_values(choice),
+                "golden": golden_values(session.golden),
             }
         )
         return

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ptp_runtime.bitstream import StreamHeader, read_header
 from ptp_runtime.bundle import Bundle
-from ptp_runtime.cli.options import json_option, print_json, read_stream
+from ptp_runtime.cli.options import golden_values, json_option, print_json, read_stream
 from ptp_runtime.manifest import CentreCrop, Manifest, TensorInfo, dict_from_manifest
+
+if TYPE_CHECKING:
+    from ptp_runtime.golden.gate import Examination
 
 
 @click.command()
@@ -19,8 +22,8 @@ from ptp_runtime.manifest import CentreCrop, Manifest, TensorInfo, dict_from_man
 def inspect(path: Path, as_json: bool) -> None:
     """Show what a bundle or a stream holds; PATH is a bundle's directory or a stream's file.
 
-    Every file of a bundle is verified against its SHA-256 first; a stream's checksum is verified. No backend and no
-    GPU is needed.
+    Every file of a bundle is verified against its SHA-256 first; a stream's checksum is verified. The golden test of an
+    integer entropy path is run on the backends that are here; none is needed, and no GPU.
 
     \b
     Examples:
@@ -37,9 +40,22 @@ def inspect(path: Path, as_json: bool) -> None:
     sizes = {entry.file: bundle.verify(entry) for entry in bundle.manifest.files()}
     if as_json:
         values = dict_from_manifest(bundle.manifest)
-        print_json({"manifest": values, "file_bytes": sizes, "unlisted_files": bundle.unlisted()})
+        golden = [
+            {"backend": one.backend, "reason": one.reason, "layer": one.layer, "result": golden_values(one.result)}
+            for one in _examined(bundle)
+        ]
+        print_json({"manifest": values, "file_bytes": sizes, "unlisted_files": bundle.unlisted(), "golden": golden})
         return
     click.echo("\n".join(_bundle_lines(bundle, sizes)))
+
+
+def _examined(bundle: Bundle) -> tuple[Examination, ...]:
+    if bundle.manifest.entropy.golden is None:
+        return ()
+    # It brings numba along, a second that most bundles need not wait for.
+    from ptp_runtime.golden.gate import examine_backends
+
+    return examine_backends(bundle)
 
 
 def _stream_values(header: StreamHeader, data: bytes) -> dict[str, Any]:
@@ -59,6 +75,9 @@ def _stream_values(header: StreamHeader, data: bytes) -> dict[str, Any]:
         "lanes": header.lanes,
         "probability_bits": header.probability_bits,
         "float_entropy": header.float_entropy,
+        "arithmetic": header.arithmetic.hex(),
+        "means_sealed": header.seals_means,
+        "step_checks": header.step_checks,
         "rate": header.rate,
         "quality": header.quality,
     }
@@ -72,14 +91,29 @@ def _stream_text(header: StreamHeader, data: bytes) -> str:
             f"  task {header.task}, model {header.identity.hex()}, rate {header.rate}, quality {header.quality}",
             f"  {header.steps} steps, {header.lanes} lanes, skip index {header.skip_index},"
             f" {header.probability_bits} probability bits,"
-            f" {'float' if header.float_entropy else 'integer'} entropy path",
+            f" {'with' if header.step_checks else 'without'} step checks",
+            f"  {_path_sentence(header)}",
         )
     )
 
 
+def _path_sentence(header: StreamHeader) -> str:
+    if not header.float_entropy:
+        return "integer entropy path: any exact machine decodes it"
+    if not header.arithmetic:
+        return "float entropy path; which arithmetic wrote it is not said"
+    return f"float entropy path: only the arithmetic {header.arithmetic.hex()} decodes it"
+
+
 def _bundle_lines(bundle: Bundle, sizes: dict[str, int]) -> list[str]:
     manifest = bundle.manifest
-    lines = [*_summary(manifest, sum(sizes.values())), "", "graphs"]
+    lines = _summary(manifest, sum(sizes.values()))
+    lines += [
+        f"  {'golden' if not n else '':<9} {one.backend}: {one.sentence()}" for n, one in enumerate(_examined(bundle))
+    ]
+    if manifest.entropy.mode == "integer" and manifest.entropy.golden is None:
+        lines.append("  golden    none: whether a backend is exact cannot be seen")
+    lines += ["", "graphs"]
     for graph in manifest.graphs:
         lines.append(f"  {graph.name:<12} {graph.role:<10} {graph.precision:<8} {_size(sizes, graph.file):>10}")
         lines.append(f"               {_tensors(graph.inputs)} → {_tensors(graph.outputs)}")

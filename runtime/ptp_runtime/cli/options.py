@@ -6,18 +6,21 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from ptp_runtime.atomic import require_other_file
-from ptp_runtime.backends import BACKEND_NAMES, BackendChoice
+from ptp_runtime.backends import BACKEND_NAMES, INEXACT_POLICIES, BackendChoice
 from ptp_runtime.errors import StreamError
 from ptp_runtime.images import Pixels, load_image
 from ptp_runtime.rate import Rate
+from ptp_runtime.stream_rules import FLOAT_STREAMS
 
 if TYPE_CHECKING:
+    from ptp_runtime.golden.run import GoldenResult
     from ptp_runtime.session import Session
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -32,7 +35,15 @@ def bundle_argument(function: F) -> F:
 
 
 def backend_options(function: F) -> F:
-    """``--backend`` and ``--threads``."""
+    """``--backend``, ``--threads`` and ``--inexact``."""
+    function = click.option(
+        "--inexact",
+        type=click.Choice(INEXACT_POLICIES),
+        default="auto",
+        show_default=True,
+        help="A backend that fails the golden test of an integer entropy path: refuse it, or let the CPU run that path;"
+        " auto does the latter unless --backend names it.",
+    )(function)
     function = click.option(
         "--threads", type=click.IntRange(min=1), help="Threads of the CPU backend.  [default: all usable cores]"
     )(function)
@@ -42,6 +53,27 @@ def backend_options(function: F) -> F:
         default="auto",
         show_default=True,
         help="Where to run the networks; auto takes the fastest that works here.",
+    )(function)
+
+
+def step_checks_option(function: F) -> F:
+    """``--step-checks``."""
+    return click.option(
+        "--step-checks/--no-step-checks",
+        default=True,
+        show_default=True,
+        help="One byte a step, by which a decoder that differs names the step.",
+    )(function)
+
+
+def float_streams_option(function: F) -> F:
+    """``--float-streams``."""
+    return click.option(
+        "--float-streams",
+        type=click.Choice(FLOAT_STREAMS),
+        default="refuse",
+        show_default=True,
+        help="A stream of a float entropy path that another library, kind of CPU or number of threads wrote.",
     )(function)
 
 
@@ -124,6 +156,21 @@ def backend_values(choice: BackendChoice) -> dict[str, Any]:
         "provider": choice.backend.provider,
         "entropy_provider": choice.entropy.provider,
         "reason": choice.reason,
+    }
+
+
+def golden_values(result: GoldenResult | None) -> dict[str, Any] | None:
+    """The golden test for ``--json``; None where none was run."""
+    if result is None:
+        return None
+    return {
+        "backend": result.backend,
+        "provider": result.provider,
+        "exact": result.exact,
+        "digest": result.digest,
+        "expected": result.expected,
+        "milliseconds": round(result.milliseconds, 3),
+        "faults": [asdict(fault) for fault in result.faults],
     }
 
 

@@ -5,14 +5,19 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from ptp_runtime.backends import BACKEND_NAMES, Backend, LoadedGraphs, load_graphs, with_entropy_on_cpu
+from ptp_runtime.backends import (
+    BACKEND_NAMES,
+    INEXACT_POLICIES,
+    Backend,
+    Graph,
+    LoadedGraphs,
+    load_graphs,
+    with_entropy_on_cpu,
+)
 from ptp_runtime.backends.selection import open_backend, runs_entropy
 from ptp_runtime.bundle import Bundle
 from ptp_runtime.errors import BackendError, InexactBackendError, PtpError, UsageError
-from ptp_runtime.golden.run import GoldenResult, read_golden, require_exact, run_golden
-
-INEXACT_POLICIES = ("auto", "refuse", "cpu")
-"""What ``Session.open(inexact=...)`` and ``--inexact`` take."""
+from ptp_runtime.golden.run import GoldenResult, read_golden, require_exact, run_golden, wrong_layer
 
 _log = logging.getLogger(__name__)
 
@@ -73,11 +78,25 @@ class Examination:
         backend: its name.
         result: None where the test could not be run.
         reason: why it could not; empty where it was.
+        layer: the first layer that differs, where the backend can show it.
     """
 
     backend: str
     result: GoldenResult | None
     reason: str = ""
+    layer: str = ""
+
+    def sentence(self) -> str:
+        """For people."""
+        if self.result is None:
+            return f"not tested: {self.reason}"
+        result = self.result
+        on = f"digest {result.digest[:16]}, {result.milliseconds:.1f} ms on {result.provider}"
+        if result.exact:
+            return f"exact, {on}"
+        first = result.faults[0]
+        where = f"graph {first.graph!r}, " + (f"layer {self.layer!r}, " if self.layer else "")
+        return f"NOT exact ({where}{first.output}: {first.detail}), {on}; expected digest {result.expected[:16]}"
 
 
 def examine_backends(bundle: Bundle, threads: int | None = None) -> tuple[Examination, ...]:
@@ -95,12 +114,13 @@ def examine_backends(bundle: Bundle, threads: int | None = None) -> tuple[Examin
         if not runs_entropy(bundle, name):
             found.append(Examination(name, None, "the bundle has no engines of the entropy path for it"))
             continue
-        graphs = {}
+        graphs: dict[str, Graph] = {}
         try:
             backend = open_backend(name, threads)
             for entry in entries:
                 graphs[entry.name] = backend.load(bundle, entry)
-            found.append(Examination(name, run_golden(test, bundle.manifest, backend, graphs)))
+            result = run_golden(test, bundle.manifest, backend, graphs)
+            found.append(Examination(name, result, layer=wrong_layer(test, bundle, backend, result)))
         except BackendError as error:
             found.append(Examination(name, None, error.message))
         finally:

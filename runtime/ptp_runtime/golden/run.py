@@ -191,7 +191,7 @@ def require_exact(test: GoldenTest, bundle: Bundle, backend: Backend, graphs: Ma
     if result.exact:
         return result
     first = result.faults[0]
-    layer = _wrong_layer(test, bundle, backend, first.graph, result.inputs)
+    layer = wrong_layer(test, bundle, backend, result)
     others = len({fault.graph for fault in result.faults}) - 1
     raise InexactBackendError(
         f"{backend.provider} does not compute the integer entropy path of this bundle exactly: graph {first.graph!r}"
@@ -211,8 +211,20 @@ def _hint(backend: Backend) -> str:
     return "let the entropy path run on the CPU (--inexact cpu), or choose another --backend: the streams are the same"
 
 
-def _wrong_layer(test: GoldenTest, bundle: Bundle, backend: Backend, graph: str, inputs: Arrays) -> str:
-    """The first layer of a graph whose tensor is not the stored one; empty where it cannot be seen."""
+def wrong_layer(test: GoldenTest, bundle: Bundle, backend: Backend, result: GoldenResult) -> str:
+    """The first layer, of the first graph with a fault, whose tensor is not the stored one.
+
+    Args:
+        test, bundle, backend: as for :func:`require_exact`.
+        result: of that backend.
+
+    Returns:
+        The layer's name; empty where there is no fault, the backend cannot show its layers, or none of them differs
+        once all of them are outputs.
+    """
+    if result.exact:
+        return ""
+    graph = result.faults[0].graph
     entry = bundle.manifest.graph(graph)
     names = [step.graph for step in bundle.manifest.entropy.schedule]
     layers = test.layers if graph == HYPER_GRAPH else test.steps[names.index(graph)].layers
@@ -222,7 +234,7 @@ def _wrong_layer(test: GoldenTest, bundle: Bundle, backend: Backend, graph: str,
     try:
         shown = backend.load_layers(bundle, entry, [name for name in layers if name not in outputs])
         try:
-            found = shown.run(inputs)
+            found = shown.run(result.inputs)
         finally:
             shown.close()
     except EngineError:
