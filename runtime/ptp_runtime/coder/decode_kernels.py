@@ -101,6 +101,28 @@ def decode_lanes(
     return pointer if pointer <= limit else -1
 
 
+@kernel(_i64(write(_i32), write(_u16), _i64))
+def move_late(positions: I32, tables: U16, least: int) -> int:
+    """Moves the symbols of table ``least`` and above behind the others; each group keeps its order.
+
+    Returns:
+        How many were moved.
+    """
+    count = np.uint64(tables.size)
+    late_positions, late_tables = np.empty(tables.size, np.int32), np.empty(tables.size, np.uint16)
+    early, late = _ZERO, _ZERO
+    for i in range(count):
+        position, table = positions[i], tables[i]
+        positions[early], tables[early] = position, table
+        late_positions[late], late_tables[late] = position, table
+        is_late = np.uint64(np.int64(table) >= least)
+        late += is_late
+        early += _ONE - is_late
+    for i in range(late):
+        positions[early + i], tables[early + i] = late_positions[i], late_tables[i]
+    return int(late)
+
+
 @kernel(types.UniTuple(_i64, 2)(read(_u16), _i64, _i64, read(_u32), read(_u16), _i64, _i64, write(_u8)))
 def decode_tail(
     tables: U16, start: int, stop: int, entries: U32, words: U16, state: int, pointer: int, members: U8

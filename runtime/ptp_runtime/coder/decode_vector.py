@@ -224,9 +224,10 @@ def _mixed(value: np.int64, table: np.int64) -> int:
 
 
 _place = (read(_i8), read(_u16), read(_i32), _i64, read(_i32), read(_i32), read(_i32), read(_u8), _i64, _i64, _u32)
+_placed = types.Tuple((_i64, _u32))
 
 
-@kernel(types.Tuple((_i64, _u32))(*_place, write(_i16)), types.Tuple((_i64, _u32))(*_place, write(_i32)))
+@kernel(_placed(*_place, write(_i16), types.boolean), _placed(*_place, write(_i32), types.boolean))
 def place_codes(
     codes: I8,
     tables: U16,
@@ -240,8 +241,13 @@ def place_codes(
     number: int,
     state: int,
     out: Signed,
+    in_order: bool,
 ) -> tuple[int, int]:
-    """As ``decode_kernels.place``, from codes instead of members; simple loops, which LLVM turns into vectors."""
+    """As ``decode_kernels.place``, from codes instead of members; simple loops, which LLVM turns into vectors.
+
+    Args:
+        in_order: the positions ascend, as ``select`` leaves them.
+    """
     total = np.uint32(state)
     first = np.uint32(2 * number + 1)
     least = np.int8(0)
@@ -252,7 +258,7 @@ def place_codes(
         mixed = np.uint32(mixed * _MIX)
         mixed = np.uint32(mixed ^ (mixed >> _MIX_SHIFT))
         total = np.uint32(total + np.uint32(mixed * np.uint32(first + np.uint32(_TWO32 * np.uint32(i)))))
-    if count == out.size:
+    if in_order and count == out.size:
         for i in range(count):
             out[i] = codes[i]
     else:
@@ -330,5 +336,7 @@ def decode_step(
     pointer = decode_lanes(tables, count, entries, states, words, pointer, region.size // 2, codes.view(np.uint8))
     if pointer < 0:
         return LOST_POINTER, pointer, bit, state
-    bit, state = place_codes(codes, tables, positions, count, offsets, sizes, orders, region, bit, number, state, out)
+    bit, state = place_codes(
+        codes, tables, positions, count, offsets, sizes, orders, region, bit, number, state, out, True
+    )
     return count if bit >= 0 else BAD_ESCAPE, pointer, bit, state

@@ -19,7 +19,7 @@ from ptp_runtime.coder import decode_kernels, decode_vector
 from ptp_runtime.coder.checks import HASH_WORDS, hash_start, step_check, with_witness
 from ptp_runtime.coder.kernel_choice import Kernels, use_vectors
 from ptp_runtime.coder.lookups import lookups_of
-from ptp_runtime.coder.steps import Parity, check_shape, flat_indexes, tail_last
+from ptp_runtime.coder.steps import Parity, check_shape, flat_indexes
 from ptp_runtime.errors import CorruptStreamError, DesynchronisedError, StreamError, UsageError, WrongModelError
 from ptp_runtime.tables import Tables
 
@@ -112,7 +112,9 @@ class StreamDecoder:
         check_shape("z", (channels, rows, columns))
         out = np.zeros((channels, rows, columns), np.int32)
         names = self._tables.scale_count + np.arange(channels)
-        self._decode(np.arange(out.size, dtype=np.int32), np.repeat(names, rows * columns).astype(np.uint16), out)
+        self._decode(
+            np.arange(out.size, dtype=np.int32), np.repeat(names, rows * columns).astype(np.uint16), out, False
+        )
         return out
 
     def step(
@@ -157,7 +159,9 @@ class StreamDecoder:
         count = self._kernels.select(*step, room.positions, room.tables)
         if count < 0:
             raise self._bad_index()
-        self._decode(room.positions[:count], room.tables[:count], target, witness)
+        self._decode(
+            room.positions[:count], room.tables[:count], target, self._lookups.direct and self._vectors, witness
+        )
         return target
 
     def finish(self) -> None:
@@ -182,29 +186,28 @@ class StreamDecoder:
         positions: npt.NDArray[np.int32],
         tables: npt.NDArray[np.uint16],
         out: npt.NDArray[Any],
+        in_codes: bool,
         witness: int = 0,
     ) -> None:
-        count, entries, number = positions.size, self._tables.decode_entries, self._steps_done
-        members = np.empty(count, np.uint8)
+        """A step of z or y, with or without a part in the tail; symbols come from their codes or from their members."""
+        count, tail, number = positions.size, self._prefix.tail, self._steps_done
+        entries = self._lookups.decode_entries if in_codes else self._tables.decode_entries
+        symbols, lead = np.empty(count, np.uint8), count if number < self._tail_step else 0
         if number == self._tail_step:
-            positions, tables = self._tail_last(positions, tables)
-        lead = count if number < self._tail_step else 0
-        if number == self._tail_step:
-            lead = count - self._prefix.tail.symbols
+            late = decode_kernels.move_late(positions, tables, tail.least_table) if tail.least_table else count
+            if late < tail.symbols:
+                raise self._lost("the tail", f"at least {tail.symbols} symbols to choose from", str(late))
+            lead = count - tail.symbols
         pointer = self._kernels.decode_lanes(
-            tables, lead, entries, self._states, self._words, self._pointer, self._region.size // 2, members
+            tables, lead, entries, self._states, self._words, self._pointer, self._region.size // 2, symbols
         )
         if pointer < 0:
             raise self._beyond_words()
         self._pointer = pointer
         if number == self._tail_step:
             self._enter_tail()
-        self._tail = decode_kernels.decode_tail(tables, lead, count, entries, self._tail_words, *self._tail, members)
-        bit, self._hash = decode_kernels.place(
-            members,
-            tables,
-            positions,
-            count,
+        self._tail = decode_kernels.decode_tail(tables, lead, count, entries, self._tail_words, *self._tail, symbols)
+        rest = (
             self._tables.offsets,
             self._tables.sizes,
             self._tables.escape_orders,
@@ -214,6 +217,11 @@ class StreamDecoder:
             self._hash,
             out.reshape(-1),
         )
+        if in_codes:
+            codes = symbols.view(np.int8)
+            bit, self._hash = decode_vector.place_codes(codes, tables, positions, count, *rest, False)
+        else:
+            bit, self._hash = decode_kernels.place(symbols, tables, positions, count, *rest)
         if bit < 0:
             raise self._no_escape()
         self._step_done(count, bit, witness)
@@ -254,19 +262,6 @@ class StreamDecoder:
         self._bit = bit
         self._decoded += count
         self._steps_done += 1
-
-    def _tail_last(
-        self, positions: npt.NDArray[np.int32], tables: npt.NDArray[np.uint16]
-    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint16]]:
-        """The step in which the tail begins, with the symbols that the tail may hold behind the others."""
-        tail = self._prefix.tail
-        late = tables >= tail.least_table
-        if int(late.sum()) < tail.symbols:
-            raise self._lost("the tail", f"at least {tail.symbols} symbols to choose from", str(int(late.sum())))
-        if tail.least_table == 0:
-            return positions, tables
-        order = tail_last(late)
-        return positions[order], tables[order]
 
     def _enter_tail(self) -> None:
         """The lanes are done: checks that each is back at its initial state and takes out what rode in there."""
