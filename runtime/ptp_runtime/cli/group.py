@@ -30,6 +30,7 @@ _OTHERS = {
     "export": ("export", "A trained codec to a bundle.  [extra: export]"),
     "verify": ("export", "A bundle against PyTorch, on photos.  [extra: export]"),
     "eval": ("eval", "A codec beside JPEG, WebP, AVIF, HEVC.  [extra: eval]"),
+    "interop": ("interop", "Streams of every backend, decoded by every backend.  [extra: interop]"),
     "train": ("export", "Train the codec or a task's prompts.  [extra: export]"),
     "import-checkpoint": ("export", "Weights from elsewhere to a checkpoint.  [extra: export]"),
 }
