@@ -12,6 +12,9 @@ Invariants that encoder and decoder keep:
 A product of two uint32 is a uint64 to numba, and a uint64 beside a signed integer becomes a float: every constant here
 has its type. Hot loops index with unsigned integers, which spares numba the look for a negative index (twice as fast).
 
+A *key* stands for a symbol and its table (``lookups``). Of each channel of each step, its *segment*, the kernels that
+collect symbols also sum what the encoder's choices need.
+
 Source: Giesen, "Interleaved entropy coders" (arXiv 1402.3392), with 32-bit states and 16-bit words.
 """
 
@@ -20,18 +23,7 @@ from __future__ import annotations
 import numpy as np
 from numba import types
 
-from ptp_runtime.coder.signatures import (
-    I16,
-    I32,
-    I64,
-    U8,
-    U16,
-    U32,
-    Signed,
-    kernel,
-    read,
-    write,
-)
+from ptp_runtime.coder.signatures import I16, I32, I64, U8, U16, U32, Signed, kernel, read, write, write_rows
 
 _u8, _u16, _u32, _u64 = types.uint8, types.uint16, types.uint32, types.uint64
 _i16, _i32, _i64 = types.int16, types.int32, types.int64
@@ -39,6 +31,9 @@ _i16, _i32, _i64 = types.int16, types.int32, types.int64
 BAD_INDEX, BAD_VALUE, BAD_SKIPPED = -1, -2, -3
 """What ``gather`` returns instead of a count: an index without a table, an integer of more than 16 bits, a symbol that
 is skipped and not 0."""
+COUNT, PRICE, ESCAPES, OCCUPIED = 0, 1, 2, 3
+"""Columns of ``segments``: coded symbols; what they cost in 1/256 bit, without the bits of escapes; how many of them
+are escaped; 1 where one of them is not 0."""
 
 _ZERO, _ONE, _TWO = np.uint64(0), np.uint64(1), np.uint64(2)
 _LOW = np.uint64(1 << 16)
@@ -46,10 +41,43 @@ _WORD = np.uint64(0xFFFF)
 _S8, _S12, _S16, _S20 = np.uint64(8), np.uint64(12), np.uint64(16), np.uint64(20)
 _MIX = np.uint32(0x9E3779B1)
 _MIX_SHIFT = np.uint32(15)
-_ONE32 = np.uint32(1)
+_LOW32, _TABLE32, _ONE_TABLE32 = np.uint32(0xFFFF), np.uint32(0xFFFFFF00), np.uint32(1 << 16)
+_S8_32, _S16_32 = np.uint32(8), np.uint32(16)
+
+_codes = types.void(read(_i16), write(_u32), _u64, _u64, read(_i32), read(_i32), types.boolean)
 
 
-_gather = (read(_u8), _i64, _i64, _i64, _i64, _i64, _i64, write(_i16), write(_u16), write(_i64), write(_u8))
+@kernel(_codes)
+def _add_codes(
+    values: I16, keys: U32, start: np.uint64, stop: np.uint64, offsets: I32, sizes: I32, direct: bool
+) -> None:
+    """Makes keys of table numbers: adds to each the code of its symbol."""
+    for i in range(start, stop):
+        table, value = np.uint64(keys[i]), np.int64(values[i])
+        if direct:
+            code = np.uint64(np.uint8(value if -128 < value < 128 else -128))
+        else:
+            code = min(np.uint64(value - np.int64(offsets[table])), np.uint64(sizes[table]))
+        keys[i] = np.uint32(table << _S8 | code)
+
+
+@kernel(types.void(read(_u32), _u64, _u64, read(_u32), write_rows(_i64), _i64))
+def _sum_up(keys: U32, start: np.uint64, stop: np.uint64, prices: U32, segments: I64, row: int) -> None:
+    """Fills a segment's count, price and escapes."""
+    total, escapes = _ZERO, _ZERO
+    for i in range(start, stop):
+        price = np.uint64(prices[keys[i]])
+        total += price & _WORD
+        escapes += price >> _S16
+    segments[row, COUNT] = np.int64(stop - start)
+    segments[row, PRICE] = np.int64(total)
+    segments[row, ESCAPES] = np.int64(escapes)
+
+
+_gather = (
+    *(read(_u8), _i64, _i64, _i64, _i64, _i64, _i64),
+    *(read(_i32), read(_i32), types.boolean, read(_u32), write(_i16), write(_u32), write_rows(_i64)),
+)
 
 
 @kernel(_i64(read(_i16), *_gather), _i64(read(_i32), *_gather))
@@ -62,14 +90,20 @@ def gather(
     parity: int,
     skip: int,
     scale_count: int,
+    offsets: I32,
+    sizes: I32,
+    direct: bool,
+    prices: U32,
     values: I16,
-    tables: U16,
-    counts: I64,
-    occupied: U8,
+    keys: U32,
+    segments: I64,
 ) -> int:
     """Collects the coded symbols of a step in C order; the encoder's side of ``select``.
 
-    Fills ``counts`` (coded symbols) and ``occupied`` (1 where one of them is not 0) for each channel.
+    Args:
+        direct, prices: of the lookups.
+        values, keys: room for all positions of the step.
+        segments: [channels, 4], filled.
 
     Returns:
         How many symbols are coded, or BAD_INDEX, BAD_VALUE (more than 16 bits) or BAD_SKIPPED (not 0 although skipped).
@@ -91,85 +125,95 @@ def gather(
                 highest = max(highest, index)
                 wide |= np.uint32(value + np.int32(32768))
                 values[count] = np.int16(value)
-                tables[count] = index
+                keys[count] = np.uint32(index)
                 coded = np.int32(index) >= threshold
                 mask = -np.int32(coded)
                 seen |= value & mask
                 skipped |= value & ~mask
                 count += np.uint64(coded)
             base += line
-        counts[channel] = np.int64(count - before)
-        occupied[channel] = 1 if seen != 0 else 0
-    if highest >= scale_count:
-        return BAD_INDEX
+        if highest >= scale_count:
+            return BAD_INDEX
+        _add_codes(values, keys, before, count, offsets, sizes, direct)
+        _sum_up(keys, before, count, prices, segments, channel)
+        segments[channel, OCCUPIED] = 1 if seen != 0 else 0
     if wide > np.uint32(0xFFFF):
         return BAD_VALUE
     return int(count) if skipped == 0 else BAD_SKIPPED
 
 
-_members = (
-    read(_i16),
-    read(_u16),
-    read(_i64),
-    read(_i32),
-    read(_i32),
-    read(_u16),
-    write(_u8),
-    write(_i64),
-    write(_i64),
-)
+_gather_hyper = (_i64, _i64, _i64, read(_i32), read(_i32), read(_u32), write(_i16), write(_u32), write_rows(_i64))
 
 
-@kernel(_i64(*_members))
-def members_from_values(
-    values: I16,
-    tables: U16,
-    counts: I64,
+@kernel(_i64(read(_i16), *_gather_hyper), _i64(read(_i32), *_gather_hyper))
+def gather_hyper(
+    symbols: Signed,
+    channels: int,
+    positions: int,
+    scale_count: int,
     offsets: I32,
     sizes: I32,
-    prices: U16,
-    members: U8,
-    totals: I64,
-    escapes: I64,
+    prices: U32,
+    values: I16,
+    keys: U32,
+    segments: I64,
 ) -> int:
-    """Turns integers into members of their alphabets.
-
-    Args:
-        counts: how many symbols belong to each channel of each step.
-        prices: [T·256] what a member costs, in 1/256 bit.
-        members: filled.
-        totals, escapes: filled; what the symbols of each channel cost (without the bits of escapes), and how many are
-            escaped.
+    """Collects all symbols of z; arguments as ``gather``'s, with the positions of one channel.
 
     Returns:
-        How many are escaped in all.
+        How many symbols there are, or BAD_VALUE.
     """
-    position = _ZERO
-    every = 0
-    for channel in range(counts.size):
-        total = np.int64(0)
-        escaped = 0
-        stop = position + np.uint64(counts[channel])
-        for i in range(position, stop):
-            table = np.uint64(tables[i])
-            size = np.uint64(sizes[table])
-            member = np.uint64(np.int64(values[i]) - np.int64(offsets[table]))
-            escaped += 1 if member >= size else 0
-            member = min(member, size)
-            members[i] = np.uint8(member)
-            total += np.int64(prices[table << _S8 | member])
-        position = stop
-        totals[channel] = total
-        escapes[channel] = escaped
-        every += escaped
-    return every
+    count = _ZERO
+    wide = np.uint32(0)
+    for channel in range(channels):
+        before = count
+        for _ in range(positions):
+            value = np.int32(symbols[count])
+            wide |= np.uint32(value + np.int32(32768))
+            values[count] = np.int16(value)
+            keys[count] = np.uint32(scale_count + channel)
+            count += _ONE
+        _add_codes(values, keys, before, count, offsets, sizes, False)
+        _sum_up(keys, before, count, prices, segments, channel)
+        segments[channel, OCCUPIED] = 1
+    return int(count) if wide <= np.uint32(0xFFFF) else BAD_VALUE
 
 
-@kernel(_i64(read(_i16), read(_u16), read(_u8), read(_i32), read(_i32), read(_i32), write(_u8)))
-def write_escapes(values: I16, tables: U16, members: U8, offsets: I32, sizes: I32, orders: I32, bypass: U8) -> int:
+@kernel(_i64(write(_u32), write(_i16), _i64, _i64, _i64))
+def move_late(keys: U32, values: I16, start: int, stop: int, least: int) -> int:
+    """Among symbols ``start … stop - 1``, moves those of table ``least`` and above behind the others, as a reader will.
+
+    Returns:
+        How many were moved.
+    """
+    late_keys, late_values = np.empty(stop - start, np.uint32), np.empty(stop - start, np.int16)
+    early, late, first = np.uint64(start), _ZERO, np.uint32(least << 8)
+    for i in range(np.uint64(start), np.uint64(stop)):
+        key, value = keys[i], values[i]
+        keys[early], values[early] = key, value
+        late_keys[late], late_values[late] = key, value
+        is_late = np.uint64(key >= first)
+        late += is_late
+        early += _ONE - is_late
+    for i in range(late):
+        keys[early + i], values[early + i] = late_keys[i], late_values[i]
+    return int(late)
+
+
+@kernel(types.void(read(_u32), _i64, _i64, read(_u32), write(_i64)))
+def sum_by_table(keys: U32, start: int, stop: int, prices: U32, totals: I64) -> None:
+    """Adds to ``totals`` [256] what symbols ``start … stop - 1`` of a step of y cost, by table."""
+    for i in range(np.uint64(start), np.uint64(stop)):
+        key = np.uint64(keys[i])
+        totals[key >> _S8] += np.int64(np.uint64(prices[key]) & _WORD)
+
+
+@kernel(_i64(read(_i16), read(_u32), read(_u32), read(_i32), read(_i32), read(_i32), write(_u8)))
+def write_escapes(values: I16, keys: U32, prices: U32, offsets: I32, sizes: I32, orders: I32, bypass: U8) -> int:
     """Writes the escaped integers as Exp-Golomb number (of the distance to the regular ones) and sign.
 
     Args:
+        prices: of the lookups; they say which keys are escapes.
         bypass: zeros, 5 bytes an escape; byte j is the j-th from the end of the payload. Bits are used from the low one
             upwards.
 
@@ -177,14 +221,14 @@ def write_escapes(values: I16, tables: U16, members: U8, offsets: I32, sizes: I3
         How many bits are used.
     """
     bit = 0
-    for position in range(values.size):
-        table = np.int64(tables[position])
-        size = np.int64(sizes[table])
-        if np.int64(members[position]) != size:
+    for position in range(np.uint64(keys.size)):
+        key = np.uint64(keys[position])
+        if np.uint64(prices[key]) < _LOW:
             continue
+        table = np.int64(key >> _S8)
         beyond = np.int64(values[position]) - np.int64(offsets[table])
         negative = beyond < 0
-        distance = -beyond - 1 if negative else beyond - size
+        distance = -beyond - 1 if negative else beyond - np.int64(sizes[table])
         order = np.int64(orders[table])
         number = (distance >> order) + 1
         bits = 0
@@ -204,24 +248,31 @@ def write_escapes(values: I16, tables: U16, members: U8, offsets: I32, sizes: I3
     return bit
 
 
-@kernel(_u32(read(_i16), read(_u16), _i64, _i64, _u32))
-def hash_symbols(values: I16, tables: U16, start: int, stop: int, state: int) -> int:
-    """Adds symbols ``start … stop - 1`` of the stream to its hash: Σ (2·i + 1)·mix(value, table) modulo 2^32.
+@kernel(types.void(read(_i16), read(_u32), read(_i64), read(_i64), _i64, write(_i64)))
+def hash_steps(values: I16, keys: U32, bounds: I64, witnesses: I64, state: int, states: I64) -> None:
+    """The hash of the stream after each step: Σ (2·i + 1)·mix(value, table), and the witnesses, modulo 2^32.
 
     The weights are odd and mix is one to one, so any change of one symbol or index changes the sum; it may be summed in
     any order, by any number of lanes.
+
+    Args:
+        bounds: where each step begins, and behind them all where the last one ends.
+        state: what it is before the first symbol.
+        states: filled.
     """
     total = np.uint32(state)
-    for i in range(start, stop):
-        mixed = np.uint32(np.uint32(np.uint16(values[i])) | np.uint32(np.uint32(tables[i]) + _ONE32) << np.uint32(16))
-        mixed = np.uint32(mixed * _MIX)
-        mixed = np.uint32(mixed ^ (mixed >> _MIX_SHIFT))
-        total = np.uint32(total + np.uint32(mixed * np.uint32(2 * i + 1)))
-    return int(total)
+    for step in range(states.size):
+        for i in range(bounds[step], bounds[step + 1]):
+            table = np.uint32(np.uint32(np.uint32(keys[i] & _TABLE32) << _S8_32) + _ONE_TABLE32)
+            mixed = np.uint32(np.uint32(np.uint32(np.uint16(values[i])) | table) * _MIX)
+            mixed = np.uint32(mixed ^ (mixed >> _MIX_SHIFT))
+            total = np.uint32(total + np.uint32(mixed * np.uint32(2 * i + 1)))
+        total = np.uint32(total + np.uint32(witnesses[step]))
+        states[step] = np.int64(total)
 
 
-@kernel(_i64(read(_u8), read(_u16), _i64, _i64, read(_u32), write(_u16)))
-def encode_tail(members: U8, tables: U16, floor: int, stop: int, entries: U32, words: U16) -> int:
+@kernel(_i64(read(_u32), _i64, _i64, read(_u32), write(_u16)))
+def encode_tail(keys: U32, floor: int, stop: int, entries: U32, words: U16) -> int:
     """Codes as many of the last symbols as fit ``words``, with one state that begins at 0 and need not reach 2^16.
 
     Only a state of 2^20 or more gives words away, so a reader that refills whenever its state is below 2^16 and words
@@ -239,7 +290,7 @@ def encode_tail(members: U8, tables: U16, floor: int, stop: int, entries: U32, w
     emitted = 0
     position = stop
     while position > floor:
-        entry = np.uint64(entries[np.int64(tables[position - 1]) * 256 + np.int64(members[position - 1])])
+        entry = np.uint64(entries[keys[position - 1]])
         frequency = entry & _WORD
         emit = (state >> _S20) >= frequency
         rest = state >> _S16 if emit else state
@@ -264,8 +315,8 @@ def encode_tail(members: U8, tables: U16, floor: int, stop: int, entries: U32, w
     return stop - position
 
 
-@kernel(_i64(read(_u8), read(_u16), read(_i64), read(_u32), write(_u32), write(_u16)))
-def encode_lanes(members: U8, tables: U16, bounds: I64, entries: U32, states: U32, words: U16) -> int:
+@kernel(_i64(read(_u32), read(_i64), read(_u32), write(_u32), write(_u16)))
+def encode_lanes(keys: U32, bounds: I64, entries: U32, states: U32, words: U16) -> int:
     """Codes all steps from the last symbol to the first.
 
     Args:
@@ -287,7 +338,7 @@ def encode_lanes(members: U8, tables: U16, bounds: I64, entries: U32, states: U3
         while position > begin:
             position -= 1
             lane -= 1
-            entry = np.uint64(entries[np.int64(tables[position]) * 256 + np.int64(members[position])])
+            entry = np.uint64(entries[keys[position]])
             state = np.uint64(states[lane])
             frequency = entry & _WORD
             if (state >> _S20) >= frequency:

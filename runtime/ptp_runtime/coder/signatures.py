@@ -39,3 +39,8 @@ def read(kind: types.Type) -> types.Array:
 def write(kind: types.Type) -> types.Array:
     """A row that the kernel fills."""
     return types.Array(kind, 1, "C")
+
+
+def write_rows(kind: types.Type) -> types.Array:
+    """An array [rows, columns] that the kernel fills."""
+    return types.Array(kind, 2, "C")

@@ -56,12 +56,3 @@ def check_shape(name: str, shape: tuple[int, ...]) -> None:
         raise UsageError(name, expected="an array [channels, rows, columns]", got=f"shape {shape}")
     if shape[0] * shape[1] * shape[2] > MAX_POSITIONS:
         raise UsageError(name, expected=f"at most {MAX_POSITIONS} positions in a step", got=f"shape {shape}")
-
-
-def tail_last(late: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """The order of symbols in the step where the tail begins: those that it may hold stand behind the others.
-
-    Args:
-        late: whether a symbol's table number is at least the tail's.
-    """
-    return np.concatenate([np.flatnonzero(~late), np.flatnonzero(late)])
