@@ -33,11 +33,11 @@ from ptp_runtime.manifest import (
     json_from_manifest,
 )
 from ptp_runtime.rate_gains import RateGains
+from ptp_runtime.selftest.pocket_golden import pocket_golden
+from ptp_runtime.selftest.pocket_integer import HYPER_CHANNELS, LATENT_CHANNELS, WIDTH, context_name
 from ptp_runtime.selftest.pocket_model import (
     CLASSES,
     FEATURE_CHANNELS,
-    HYPER_CHANNELS,
-    LATENT_CHANNELS,
     SCHEDULES,
     PocketModel,
 )
@@ -45,6 +45,7 @@ from ptp_runtime.tables import Tables, gaussian_tables, table_from_pmf
 
 TABLES_FILE = "tables.bin"
 RATES_FILE = "rates.bin"
+GOLDEN_FILE = "golden.bin"
 SKIP_INDEX = 2
 PROBABILITY_BITS = 12
 
@@ -65,6 +66,7 @@ def write_pocket_bundle(
     width: tuple[int, int] = (64, 4096),
     resize: DeclaredResize | None = None,
     rates: int = 1,
+    mode: str = "float",
 ) -> Path:
     """Write a bundle that :class:`~ptp_runtime.selftest.PocketBackend` runs; returns its path.
 
@@ -76,8 +78,9 @@ def write_pocket_bundle(
         width: likewise.
         resize: the resize to declare.
         rates: how many rates it serves.
+        mode: of the entropy path, ``float`` or ``integer``; the latter has a golden test.
     """
-    model = PocketModel(task, context)
+    model = PocketModel(task, context, mode)
     steps = tuple(
         ScheduleEntry(f"step_{number:02d}", (start, stop), region)
         for number, (start, stop, region) in enumerate(SCHEDULES[context])
@@ -94,10 +97,15 @@ def write_pocket_bundle(
             rates_info = RatesInfo(RATES_FILE, hashlib.sha256(gains).hexdigest(), rates, rates // 2)
         for graph in graphs:
             (temporary / graph.file).write_bytes(model.file(graph.name))
+        golden = None
+        if mode == "integer":
+            test = pocket_golden(model).to_bytes()
+            (temporary / GOLDEN_FILE).write_bytes(test)
+            golden = FileEntry(GOLDEN_FILE, hashlib.sha256(test).hexdigest())
         digests = {graph.name: graph.sha256 for graph in graphs}
         tables_file = FileEntry(TABLES_FILE, hashlib.sha256(tables).hexdigest())
         identity = entropy_identity(
-            mode="float",
+            mode=mode,
             tables_sha256=tables_file.sha256,
             probability_bits=PROBABILITY_BITS,
             skip_index=SKIP_INDEX,
@@ -123,7 +131,7 @@ def write_pocket_bundle(
                 teacher_std=(1.0, 1.0, 1.0),
             ),
             entropy=EntropyInfo(
-                mode="float",
+                mode=mode,
                 identity=identity,
                 tables=tables_file,
                 probability_bits=PROBABILITY_BITS,
@@ -132,6 +140,7 @@ def write_pocket_bundle(
                 hyper_channels=HYPER_CHANNELS,
                 schedule=steps,
                 rates=rates_info,
+                golden=golden,
             ),
             graphs=graphs,
             tools={"numpy": np.__version__},
@@ -156,7 +165,11 @@ def _tables() -> bytes:
 def _graphs(model: PocketModel, steps: tuple[ScheduleEntry, ...], rates: int) -> tuple[GraphEntry, ...]:
     gain = (_tensor("gain", (1, LATENT_CHANNELS, 1, 1)),) if rates > 1 else ()
     latent = (1, LATENT_CHANNELS, "4*h", "4*w")
-    hyper = (_tensor("mu_hyper", latent), _tensor("scale_hyper", latent))
+    is_integer = model.mode == "integer"
+    mu_hyper = _tensor("mu_hyper", latent)
+    carried = (1, WIDTH, "4*h", "4*w")
+    parts = [_tensor(f"part_{number:02d}", carried) for number in range(len(steps))]
+    hyper = (mu_hyper, *parts) if is_integer else (mu_hyper, _tensor("scale_hyper", latent))
     y_int = _tensor("y_int", latent)
     feature = _tensor("h", (1, FEATURE_CHANNELS, "hf", "wf"))
     heads = {
@@ -179,8 +192,19 @@ def _graphs(model: PocketModel, steps: tuple[ScheduleEntry, ...], rates: int) ->
             ),
         ),
         _graph(model, "hyper", "entropy", (_tensor("z_hat", z),), hyper),
-        *(_graph(model, step.graph, "entropy", (*hyper, y_int), parameters) for step in steps),
-        _graph(model, "synthesis", "synthesis", (y_int, hyper[0], *gain), (feature,)),
+        *(
+            _graph(
+                model,
+                step.graph,
+                "entropy",
+                (parts[k], y_int, *([_tensor(context_name(k - 1), carried)] if step.region == "nonanchor" else []))
+                if is_integer
+                else (*hyper, y_int),
+                (*parameters, *([_tensor(context_name(k), carried)] if is_integer and step.region == "anchor" else [])),
+            )
+            for k, step in enumerate(steps)
+        ),
+        _graph(model, "synthesis", "synthesis", (y_int, mu_hyper, *gain), (feature,)),
         _graph(model, "head", "head", (feature,), heads[model.task]),
     )
 

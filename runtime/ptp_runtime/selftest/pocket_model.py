@@ -2,13 +2,15 @@
 
 They keep the contract of ``docs/bundle-format.md`` and nothing else: sums and strides instead of convolutions. Chosen
 so that every path of the chain is walked: scale indices on both sides of the skip threshold, means, symbols beyond the
-tables (escapes), channels that are all zero, and steps that depend on what was decoded before.
+tables (escapes), channels that are all zero, and steps that depend on what was decoded before. The entropy graphs are
+there twice: in 64-bit integers, which stand for a float path, and as a real integer path
+(:mod:`ptp_runtime.selftest.pocket_integer`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,9 +22,9 @@ from ptp_runtime.backends import Arrays
 from ptp_runtime.bundle import Bundle
 from ptp_runtime.errors import EngineError
 from ptp_runtime.manifest import DetectionParameters, GraphEntry
+from ptp_runtime.selftest import pocket_integer
+from ptp_runtime.selftest.pocket_integer import HYPER_CHANNELS, LATENT_CHANNELS, Convolve, convolve_float32
 
-LATENT_CHANNELS = 8
-HYPER_CHANNELS = 2
 FEATURE_CHANNELS = 6
 CLASSES = ("background", "dark", "red", "green", "blue")
 
@@ -49,16 +51,31 @@ class PocketModel:
     Attributes:
         task: ``seg``, ``det``, ``cls`` or ``view``.
         context: a key of :data:`SCHEDULES`.
+        mode: ``float`` or ``integer``: the kind of entropy path.
     """
 
     task: str
     context: str
+    mode: str = "float"
 
-    def function(self, graph: str) -> Callable[[Arrays], dict[str, Array]]:
-        """The graph of that name as a function of its named inputs."""
+    def function(self, graph: str, convolve: Convolve = convolve_float32) -> Callable[[Arrays], dict[str, Array]]:
+        """The graph of that name as a function of its named inputs; of an integer path it also gives its layers.
+
+        Args:
+            graph: its name.
+            convolve: the arithmetic of an integer path.
+        """
+        schedule = SCHEDULES[self.context]
         if graph.startswith("step_"):
-            start, stop, region = SCHEDULES[self.context][int(graph.removeprefix("step_"))]
+            number = int(graph.removeprefix("step_"))
+            start, stop, region = schedule[number]
+            if self.mode == "integer":
+                return lambda inputs: pocket_integer.step(
+                    inputs, number, slice(start, stop), region, _box(region, *inputs["y_int"].shape[2:]), convolve
+                )
             return lambda inputs: _step(inputs, slice(start, stop), region)
+        if graph == "hyper" and self.mode == "integer":
+            return lambda inputs: pocket_integer.hyper(inputs, len(schedule), convolve)
         return {
             "analysis": _analysis,
             "hyper": _hyper,
@@ -68,11 +85,18 @@ class PocketModel:
 
     def file(self, graph: str) -> bytes:
         """What stands in the bundle in the place of an ONNX file."""
-        return json.dumps({"pocket": [self.task, self.context], "graph": graph}).encode()
+        return json.dumps({"pocket": [self.task, self.context, self.mode], "graph": graph}).encode()
 
 
 class PocketBackend:
-    """Runs the files that :meth:`PocketModel.file` wrote."""
+    """Runs the files that :meth:`PocketModel.file` wrote.
+
+    Args:
+        convolve: the arithmetic of an integer entropy path; another one stands for another machine.
+    """
+
+    def __init__(self, convolve: Convolve = convolve_float32) -> None:
+        self._convolve = convolve
 
     @property
     def name(self) -> str:
@@ -91,25 +115,37 @@ class PocketBackend:
 
     def load(self, bundle: Bundle, graph: GraphEntry) -> PocketGraph:
         """See :class:`~ptp_runtime.backends.Backend`."""
+        return self.load_layers(bundle, graph, ())
+
+    def load_layers(self, bundle: Bundle, graph: GraphEntry, layers: Sequence[str]) -> PocketGraph:
+        """See :class:`~ptp_runtime.backends.LayerBackend`."""
         try:
             value = json.loads(bundle.read(graph))
             model, name = PocketModel(*value["pocket"]), value["graph"]
-            return PocketGraph(model.function(name))
+            names = [tensor.name for tensor in graph.outputs]
+            return PocketGraph(model.function(name, self._convolve), (*names, *layers))
         except (ValueError, KeyError, TypeError) as error:
             raise EngineError(f"{graph.file} is no graph of the pocket model", got=repr(error)) from error
 
 
 class PocketGraph:
-    """One function as a loaded graph."""
+    """One function as a loaded graph.
+
+    Args:
+        function: from named inputs to named tensors.
+        outputs: which of them it gives.
+    """
 
     provider = "numpy"
 
-    def __init__(self, function: Callable[[Arrays], dict[str, Array]]) -> None:
+    def __init__(self, function: Callable[[Arrays], dict[str, Array]], outputs: Sequence[str]) -> None:
         self._function = function
+        self._outputs = tuple(outputs)
 
     def run(self, inputs: Arrays) -> dict[str, Array]:
         """See :class:`~ptp_runtime.backends.Graph`."""
-        return self._function(inputs)
+        tensors = self._function(inputs)
+        return {name: tensors[name] for name in self._outputs if name in tensors}
 
     def close(self) -> None:
         """Nothing is held."""
@@ -143,14 +179,17 @@ def _step(inputs: Arrays, channels: slice, region: str) -> dict[str, Array]:
     context = (neighbours if region == "nonanchor" else 0) + earlier[None] + np.zeros_like(own)
     mean = inputs["mu_hyper"][0][channels].astype(np.int64) + context // 8
     index = inputs["scale_hyper"][0][channels].astype(np.int64) + np.abs(context) % 5 - 2
-    rows, columns = y.shape[1:]
-    top = slice(0, rows // 2) if region.startswith("top") else slice(rows // 2, rows)
-    left = slice(0, columns // 2) if region.endswith("left") else slice(columns // 2, columns)
-    box = (slice(None), top, left) if "-" in region else (slice(None),)
+    box = _box(region, *y.shape[1:])
     return {
         "index": np.clip(index, 0, 63).astype(np.uint8)[box][None],
         "mean": np.clip(mean, -1023, 1023).astype(np.int16)[box][None],
     }
+
+
+def _box(region: str, rows: int, columns: int) -> tuple[slice, ...]:
+    top = slice(0, rows // 2) if region.startswith("top") else slice(rows // 2, rows)
+    left = slice(0, columns // 2) if region.endswith("left") else slice(columns // 2, columns)
+    return (slice(None), top, left) if "-" in region else (slice(None),)
 
 
 def _synthesis(inputs: Arrays) -> dict[str, Array]:
