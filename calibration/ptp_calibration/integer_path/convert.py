@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import onnx
 
-from ptp_calibration.integer_path.certificate import LayerProof
-from ptp_calibration.integer_path.network import EntropyNetwork, LatentSample
+from ptp_calibration.integer_path.certificate import LayerProof, prove
+from ptp_calibration.integer_path.coding_loop import coded_bits
+from ptp_calibration.integer_path.integer_layer import IntegerLayer
+from ptp_calibration.integer_path.layer_from_float import Readings, converted
+from ptp_calibration.integer_path.network import (
+    HYPER_PARAMETERS,
+    Y_INT,
+    Z_HAT,
+    EntropyNetwork,
+    LatentSample,
+    Layer,
+    StepNetwork,
+)
+from ptp_calibration.integer_path.observe import Observation, observe
+from ptp_calibration.integer_path.onnx_from_layers import IntegerNetwork, onnx_from_layers
 from ptp_calibration.integer_path.precision import DEFAULT_PRECISION, IntegerPrecision
+from ptp_calibration.integer_path.scales import units
+from ptp_calibration.integer_path.tensors import Array, coded_positions, in_box, pieces
 
 
 @dataclass(frozen=True)
@@ -55,7 +71,84 @@ def convert(
 ) -> IntegerPath:
     """Convert the float network, calibrated on samples.
 
+    Args:
+        network: in real units.
+        samples: latents of real photos, of every rate that will be coded.
+        precision: bits of weights and activations.
+
     Raises:
         ConversionError: no sample, one that does not fit the network, or a layer that no allowed precision fits.
     """
-    raise NotImplementedError
+    seen = observe(network, samples)
+    conversion = _Conversion(network, samples, seen, precision)
+    graphs = onnx_from_layers(conversion.run())
+    proofs = prove(graphs)
+    report = ConversionReport(
+        precision=precision,
+        float_bits=seen.bits,
+        integer_bits=coded_bits(network, graphs, samples),
+        symbols=tuple(sample.y.size for sample in samples),
+        clipped=conversion.clipped,
+    )
+    return IntegerPath(graphs, proofs, report)
+
+
+class _Conversion:
+    """Layer after layer, over all samples at once: each is corrected on what the converted ones before it give.
+
+    Contexts are the float path's own decoded latents, so that float and integer layers are compared on equal inputs.
+    """
+
+    def __init__(
+        self,
+        network: EntropyNetwork,
+        samples: Sequence[LatentSample],
+        seen: Observation,
+        precision: IntegerPrecision,
+    ) -> None:
+        self.clipped: dict[str, float] = {}
+        self._network, self._seen, self._precision = network, seen, precision
+        self._units = units(network, seen, precision)
+        self._layers: dict[str, IntegerLayer] = {}
+        self._live: list[dict[str, Array]] = [{Z_HAT: sample.z.astype(np.float32)} for sample in samples]
+        self._widths = {Z_HAT: network.hyper_channels, Y_INT: network.latent_channels}
+
+    def run(self) -> IntegerNetwork:
+        """Convert everything."""
+        for layer in self._network.hyper:
+            self._convert(layer, head=False)
+        for tensors, y_int in zip(self._live, self._seen.y_int, strict=True):
+            _keep(tensors, HYPER_PARAMETERS)
+            tensors[Y_INT] = np.zeros_like(y_int)
+        shared = self._network.shared_layers()
+        kept = {Y_INT, *HYPER_PARAMETERS}
+        for step in self._network.steps:
+            for layer in step.layers:
+                self._convert(layer, layer.name in step.heads)
+            kept.update(shared[step.name])
+            for tensors, y_int in zip(self._live, self._seen.y_int, strict=True):
+                _copy_coded(step, y_int, tensors[Y_INT])
+                _keep(tensors, kept)
+        return IntegerNetwork(self._network, self._layers, self._units)
+
+    def _convert(self, layer: Layer, head: bool) -> None:
+        name = layer.name
+        read = pieces(layer.inputs, self._widths)
+        readings = Readings(read, {piece.tensor: self._units[piece.tensor] for piece in read}, self._live)
+        done = converted(layer, self._units[name], self._seen.means[name], readings, self._precision, head)
+        self._layers[name], self._units[name], self.clipped[name] = done.layer, done.unit, done.clipped
+        self._widths[name] = layer.channels
+        for tensors, x in zip(self._live, done.tensors, strict=True):
+            tensors[name] = x
+
+
+def _keep(tensors: dict[str, Array], names: Collection[str]) -> None:
+    for name in set(tensors) - set(names):
+        del tensors[name]
+
+
+def _copy_coded(step: StepNetwork, y_int: Array, target: Array) -> None:
+    """Copy what a step codes from the finished latent."""
+    part = in_box(target[slice(*step.channels)], step.region)
+    coded = np.broadcast_to(coded_positions(step.region, *part.shape[-2:]), part.shape)
+    np.copyto(part, in_box(y_int[slice(*step.channels)], step.region), where=coded)
