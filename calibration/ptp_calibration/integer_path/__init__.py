@@ -4,8 +4,7 @@ Integers travel in FP32 tensors. :func:`convert` makes the ONNX files, :func:`pr
 FP32 cannot round in them, and :class:`IntegerOracle` computes them in int64: what every backend must give.
 """
 
-from ptp_calibration.integer_path.certificate import LayerProof, prove
-from ptp_calibration.integer_path.convert import ConversionReport, IntegerPath, convert
+from ptp_calibration.integer_path.conversion.convert import ConversionReport, IntegerPath, convert
 from ptp_calibration.integer_path.errors import (
     ConversionError,
     GraphError,
@@ -14,8 +13,9 @@ from ptp_calibration.integer_path.errors import (
     NetworkError,
 )
 from ptp_calibration.integer_path.network import EntropyNetwork, LatentSample, Layer, Source, StepNetwork
-from ptp_calibration.integer_path.oracle import IntegerOracle
 from ptp_calibration.integer_path.precision import IntegerPrecision
+from ptp_calibration.integer_path.proof.certificate import LayerProof, prove
+from ptp_calibration.integer_path.proof.oracle import IntegerOracle
 
 __all__ = [
     "ConversionError",

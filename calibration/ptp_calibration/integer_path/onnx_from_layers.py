@@ -6,13 +6,12 @@ first layers read of the hyper parameters is computed in ``hyper`` for all steps
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
 
-from ptp_calibration.integer_path.integer_layer import IntegerLayer, Term
+from ptp_calibration.integer_path.integer_network import IntegerLayer, IntegerNetwork, Term
 from ptp_calibration.integer_path.network import (
     HYPER_FACTOR,
     HYPER_PARAMETERS,
@@ -25,31 +24,9 @@ from ptp_calibration.integer_path.network import (
 )
 from ptp_calibration.integer_path.onnx_builder import OnnxBuilder
 from ptp_calibration.integer_path.precision import SCALE_LEVELS
-from ptp_calibration.integer_path.scales import Unit
 from ptp_calibration.integer_path.tensors import pieces
 
 HYPER = "hyper"
-
-
-@dataclass(frozen=True)
-class IntegerNetwork:
-    """All layers converted.
-
-    Attributes:
-        network: the float one, for its structure.
-        layers: by name.
-        units: of ``z_hat``, ``y_int`` and every layer's tensor.
-    """
-
-    network: EntropyNetwork
-    layers: Mapping[str, IntegerLayer]
-    units: Mapping[str, Unit]
-
-    def widths(self) -> dict[str, int]:
-        """Channels of every tensor."""
-        found = {Z_HAT: self.network.hyper_channels, Y_INT: self.network.latent_channels}
-        layers = (*self.network.hyper, *(layer for step in self.network.steps for layer in step.layers))
-        return found | {layer.name: layer.channels for layer in layers}
 
 
 def onnx_from_layers(integers: IntegerNetwork) -> dict[str, onnx.ModelProto]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ptp_calibration.integer_path.bits import SYMBOL_LIMIT, symbol_bits
+from ptp_calibration.integer_path.conversion.bits import SYMBOL_LIMIT, symbol_bits
 from ptp_calibration.integer_path.errors import ConversionError
 from ptp_calibration.integer_path.network import (
     HYPER_FACTOR,

@@ -1,4 +1,4 @@
-"""A layer in whole numbers: what the conversion makes and the ONNX files hold.
+"""The network in whole numbers: what the conversion makes and the ONNX files hold. Each layer is
 
     y = clip((Σ over terms + bias) >> grid, low, high)
 
@@ -12,10 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ptp_calibration.integer_path.integers import Integers
-from ptp_calibration.integer_path.network import HYPER_PARAMETERS
+from ptp_calibration.integer_path.network import HYPER_PARAMETERS, Y_INT, Z_HAT, EntropyNetwork
 from ptp_calibration.integer_path.tensors import Array, Piece, convolved, gathered, shuffled
+
+Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -93,3 +95,37 @@ class IntegerLayer:
         sums = accumulated + self.bias.astype(np.float32)[:, None, None]
         out: Array = np.floor(np.ldexp(sums, -self.grid.astype(np.int32)[:, None, None]))
         return out
+
+
+@dataclass(frozen=True)
+class Unit:
+    """How a tensor's integers are to be read.
+
+    Attributes:
+        scale: real value of one integer step, float64 [C].
+        limit: the tensor is clipped to ± this (to 0 … this after a ReLU).
+    """
+
+    scale: NDArray[np.float64]
+    limit: int
+
+
+@dataclass(frozen=True)
+class IntegerNetwork:
+    """All layers converted.
+
+    Attributes:
+        network: the float one, for its structure.
+        layers: by name.
+        units: of ``z_hat``, ``y_int`` and every layer's tensor.
+    """
+
+    network: EntropyNetwork
+    layers: Mapping[str, IntegerLayer]
+    units: Mapping[str, Unit]
+
+    def widths(self) -> dict[str, int]:
+        """Channels of every tensor."""
+        found = {Z_HAT: self.network.hyper_channels, Y_INT: self.network.latent_channels}
+        layers = (*self.network.hyper, *(layer for step in self.network.steps for layer in step.layers))
+        return found | {layer.name: layer.channels for layer in layers}

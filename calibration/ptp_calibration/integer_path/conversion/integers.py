@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ptp_calibration.integer_path.integer_network import Integers
+
 #: A finer grid than this gains nothing: one step of an output is a million steps of its accumulator.
 MAX_SHIFT = 20
 
-Integers = NDArray[np.int64]
 Reals = NDArray[np.float64]
 
 

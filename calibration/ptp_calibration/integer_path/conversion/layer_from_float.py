@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ptp_calibration.integer_path.conversion.integers import Reals, finest_grid
 from ptp_calibration.integer_path.errors import ConversionError
-from ptp_calibration.integer_path.integer_layer import IntegerLayer, Term
-from ptp_calibration.integer_path.integers import Integers, Reals, finest_grid
+from ptp_calibration.integer_path.integer_network import IntegerLayer, Integers, Term, Unit
 from ptp_calibration.integer_path.network import HYPER_PARAMETERS, Layer
 from ptp_calibration.integer_path.precision import ACCUMULATOR_LIMIT, MEAN_LIMIT, IntegerPrecision
-from ptp_calibration.integer_path.scales import Unit
 from ptp_calibration.integer_path.tensors import Array, Piece
 
 #: Room for the bias correction, in output steps; a layer that needs more is rounded again.

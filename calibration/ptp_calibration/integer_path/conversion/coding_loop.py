@@ -9,8 +9,8 @@ import onnx
 from numpy.typing import NDArray
 
 from ptp_calibration.cpu_session import CpuSession
+from ptp_calibration.integer_path.conversion.observe import coded_symbols
 from ptp_calibration.integer_path.network import Y_INT, Z_HAT, EntropyNetwork, LatentSample
-from ptp_calibration.integer_path.observe import coded_symbols
 from ptp_calibration.integer_path.onnx_from_layers import HYPER
 
 

@@ -180,4 +180,4 @@ def _lowest_bit(x: NDArray[np.float32]) -> NDArray[np.int64]:
 def _significant(x: Integers) -> Integers:
     """Magnitudes without their trailing zero bits."""
     lowest = np.where(x == 0, 1, x & -x)
-    return np.abs(x) // lowest
+    return np.asarray(np.abs(x) // lowest)

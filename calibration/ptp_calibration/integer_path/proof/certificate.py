@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from ptp_calibration.integer_path.bounds import (
+from ptp_calibration.integer_path.errors import GraphError, IntegerBoundError
+from ptp_calibration.integer_path.precision import ACCUMULATOR_LIMIT
+from ptp_calibration.integer_path.proof.bounds import (
     UNKNOWN,
     Bounds,
     NotProvedError,
@@ -22,9 +24,7 @@ from ptp_calibration.integer_path.bounds import (
     scaled,
     shuffled,
 )
-from ptp_calibration.integer_path.errors import GraphError, IntegerBoundError
-from ptp_calibration.integer_path.precision import ACCUMULATOR_LIMIT
-from ptp_calibration.integer_path.program import Instruction, Program, read_program
+from ptp_calibration.integer_path.proof.program import Instruction, Program, read_program
 
 #: What comes from outside the path: whole numbers of any size (each must meet a Clip before it is computed with).
 EXTERNAL_INPUTS: Mapping[str, tuple[int, int] | None] = {"z_hat": None, "y_int": None}

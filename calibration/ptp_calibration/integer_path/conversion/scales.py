@@ -5,13 +5,12 @@ All of it is chosen before any weight is rounded, from one run of the float path
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
+from ptp_calibration.integer_path.conversion.observe import Observation, TensorStatistics
+from ptp_calibration.integer_path.integer_network import Unit
 from ptp_calibration.integer_path.network import Y_INT, Z_HAT, EntropyNetwork
-from ptp_calibration.integer_path.observe import Observation, TensorStatistics
 from ptp_calibration.integer_path.precision import CONTEXT_LIMIT, MEAN_LIMIT, IntegerPrecision
 
 #: Clipping ranges that are tried for each channel, as shares of its largest value.
@@ -22,19 +21,6 @@ _LEAST_RANGE = 1 / 32
 _HEADROOM = 1.25
 #: Clips of fed-in whole numbers and of activations are of the form 2^bits - 1, at least this many bits.
 _FEWEST_BITS = 4
-
-
-@dataclass(frozen=True)
-class Unit:
-    """How a tensor's integers are to be read.
-
-    Attributes:
-        scale: real value of one integer step, float64 [C].
-        limit: the tensor is clipped to ± this (to 0 … this after a ReLU).
-    """
-
-    scale: NDArray[np.float64]
-    limit: int
 
 
 def units(network: EntropyNetwork, seen: Observation, precision: IntegerPrecision) -> dict[str, Unit]:

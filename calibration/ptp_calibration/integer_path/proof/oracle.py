@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ptp_calibration.integer_path.errors import GraphError
 from ptp_calibration.integer_path.network import MU_HYPER, Y_INT, Z_HAT
-from ptp_calibration.integer_path.program import Instruction, Program, read_program
+from ptp_calibration.integer_path.proof.program import Instruction, Program, read_program
 
 Integers = NDArray[np.int64]
 _FLOAT64_WHOLE = 2**52

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from ptp_calibration.integer_path.certificate import LayerProof, prove
-from ptp_calibration.integer_path.coding_loop import coded_bits
-from ptp_calibration.integer_path.integer_layer import IntegerLayer
-from ptp_calibration.integer_path.layer_from_float import Readings, converted
+from ptp_calibration.integer_path.conversion.coding_loop import coded_bits
+from ptp_calibration.integer_path.conversion.layer_from_float import Readings, converted
+from ptp_calibration.integer_path.conversion.observe import Observation, observe
+from ptp_calibration.integer_path.conversion.scales import units
+from ptp_calibration.integer_path.integer_network import IntegerLayer, IntegerNetwork
 from ptp_calibration.integer_path.network import (
     HYPER_PARAMETERS,
     Y_INT,
@@ -21,10 +22,9 @@ from ptp_calibration.integer_path.network import (
     Layer,
     StepNetwork,
 )
-from ptp_calibration.integer_path.observe import Observation, observe
-from ptp_calibration.integer_path.onnx_from_layers import IntegerNetwork, onnx_from_layers
+from ptp_calibration.integer_path.onnx_from_layers import onnx_from_layers
 from ptp_calibration.integer_path.precision import DEFAULT_PRECISION, IntegerPrecision
-from ptp_calibration.integer_path.scales import units
+from ptp_calibration.integer_path.proof.certificate import LayerProof, prove
 from ptp_calibration.integer_path.tensors import Array, coded_positions, in_box, pieces
 
 

@@ -1,0 +1,1 @@
+"""From the float network and latents of real photos to whole numbers."""

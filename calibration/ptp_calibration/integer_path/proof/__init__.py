@@ -1,0 +1,1 @@
+"""What is proved of, and computed from, the ONNX files alone."""
