@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from ptp_runtime.bitstream.header import StreamHeader
 from ptp_runtime.bitstream.varint import put_varint, take_varint
@@ -135,15 +136,11 @@ def zero_map_from_channels(dead: Sequence[bool], coded: Sequence[bool]) -> bytes
         marks.pop()
     if not marks:
         return b""
-    bits = sum(1 << channel for channel, mark in enumerate(marks) if mark)
+    bits = int("".join("1" if mark else "0" for mark in reversed(marks)), 2)
     raw = bits.to_bytes(-(-len(marks) // 8), "little")
-    runs, previous = [0], False
-    for mark in marks:
-        if mark != previous:
-            runs.append(0)
-        runs[-1] += 1
-        previous = mark
-    flat, listed = put_varint(2 * len(raw)) + raw, put_varint(2 * len(runs) + 1) + b"".join(map(put_varint, runs))
+    runs = [0] * marks[0] + [len(list(run)) for _, run in groupby(marks)]
+    spelled = bytes(runs) if max(runs) < 128 else b"".join(map(put_varint, runs))
+    flat, listed = put_varint(2 * len(raw)) + raw, put_varint(2 * len(runs) + 1) + spelled
     return listed if len(listed) < len(flat) else flat
 
 

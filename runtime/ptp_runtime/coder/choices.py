@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptp_runtime.bitstream.prefix import MAX_TAIL, zero_map_from_channels
-from ptp_runtime.coder.encode_kernels import COUNT, ESCAPES, OCCUPIED, PRICE, sum_by_table
+from ptp_runtime.coder.encode_kernels import COUNT, ESCAPES, OCCUPIED, PRICE, keep_segments, sum_by_table
 from ptp_runtime.tables import PROBABILITY_BITS, Tables
 
 PRICE_UNIT = 256
@@ -61,9 +61,12 @@ class Symbols:
 
     def without(self, dead: npt.NDArray[np.bool_]) -> Symbols:
         """Less the symbols of dead channels."""
-        keep = ~np.append(dead, False)[self.channels]
-        chosen = np.repeat(keep, self.segments[:, COUNT])
-        return replace(self, values=self.values[chosen], keys=self.keys[chosen], segments=self.segments * keep[:, None])
+        keep = (~np.append(dead, False)[self.channels]).astype(np.int64)
+        segments = self.segments * keep[:, None]
+        size = int(segments[:, COUNT].sum())
+        values, keys = np.empty(size, np.int16), np.empty(size, np.uint32)
+        keep_segments(self.values, self.keys, self.segments[:, COUNT].copy(), keep.astype(np.uint8), values, keys)
+        return replace(self, values=values, keys=keys, segments=segments)
 
 
 def member_prices(tables: Tables) -> npt.NDArray[np.uint16]:
@@ -82,11 +85,14 @@ def choose_zero_map(symbols: Symbols) -> tuple[bytes, npt.NDArray[np.bool_]]:
     dead = coded & ~alive
     if not dead.any():
         return b"", dead
-    zero_map = zero_map_from_channels(dead.tolist(), coded.tolist())
     saved = int(_summed(of, segments[:, PRICE], channels)[dead].sum())
-    if saved <= 8 * PRICE_UNIT * len(zero_map):
-        return b"", np.zeros(channels, np.bool_)
-    return zero_map, dead
+    turns = int(np.count_nonzero(np.diff(dead[coded])))
+    least = 2 + min(turns, int(np.flatnonzero(dead)[-1]) // 8)
+    if saved > 8 * PRICE_UNIT * least:  # the least bytes that either spelling can have
+        zero_map = zero_map_from_channels(dead.tolist(), coded.tolist())
+        if saved > 8 * PRICE_UNIT * len(zero_map):
+            return zero_map, dead
+    return b"", np.zeros(channels, np.bool_)
 
 
 def choose_lanes(symbols: Symbols) -> int:
@@ -102,7 +108,7 @@ def longest_tail(symbols: Symbols) -> int:
 
 
 def choose_tail_step(
-    symbols: Symbols, bounds: npt.NDArray[np.int64], prices: npt.NDArray[np.uint32], room: int
+    symbols: Symbols, bounds: npt.NDArray[np.int64], prices: npt.NDArray[np.uint64], room: int
 ) -> tuple[int, int]:
     """Where the tail should begin.
 

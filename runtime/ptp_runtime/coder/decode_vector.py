@@ -15,6 +15,7 @@ from numba.extending import intrinsic
 
 from ptp_runtime.coder import vector_ir as v
 from ptp_runtime.coder.decode_kernels import _take_escape
+from ptp_runtime.coder.decode_kernels import select as _select_scalar
 from ptp_runtime.coder.signatures import I8, I32, U8, U16, U32, Signed, kernel, read, write
 from ptp_runtime.coder.vector_ir import I32 as _I32
 from ptp_runtime.coder.vector_ir import I64 as _I64
@@ -39,52 +40,49 @@ _S8, _S12, _S16, _S20 = np.uint64(8), np.uint64(12), np.uint64(16), np.uint64(20
 _MIX = np.uint32(0x9E3779B1)
 _MIX_SHIFT = np.uint32(15)
 _ONE32, _TWO32 = np.uint32(1), np.uint32(2)
-_COUNT = (1 << 40) - 1
 
 
-@intrinsic
-def _pack_run(
-    _context: Value,
-    indexes: Value,
-    first: Value,
-    runs: Value,
-    lanes: Value,
-    skip: Value,
-    count: Value,
-    positions: Value,
-    tables: Value,
-) -> _Emitted:
-    """``runs`` times eight positions from ``first`` on, those of ``lanes`` (a mask) whose index is at least ``skip``.
+def _pack_run(stride: int) -> Callable[..., Any]:
+    """What packs the coded ones of ``runs`` times eight positions: from ``first`` on all of them or, for stride 2,
+    every second one, beginning with the ``odd``-th; it takes and returns how many are packed already."""
 
-    Returns:
-        The new count, and from bit 40 on the largest index of ``lanes``.
-    """
+    def declare(
+        _context: Value,
+        indexes: Value,
+        first: Value,
+        runs: Value,
+        odd: Value,
+        skip: Value,
+        count: Value,
+        positions: Value,
+        tables: Value,
+    ) -> _Emitted:
+        def emit(context: Value, builder: Value, signature: Value, arguments: Value) -> Value:
+            kinds = signature.args
+            source, positions, tables = (v.data(context, builder, kinds[i], arguments[i]) for i in (0, 6, 7))
+            first, runs, odd, skip, count = arguments[1:6]
+            least = v.splat(builder, builder.trunc(skip, _I32))
+            loop = Loop(builder, [_I64(0), first, count])
+            done, place, have = loop.values
+            loop.begin(builder.icmp_signed("<", done, runs))
+            index = builder.zext(v.load_spread(builder, v.I8, source, place, stride, odd), v.vector(_I32))
+            mask = v.mask_bits(builder, builder.icmp_signed(">=", index, least))
+            order = v.permutation(builder, v.PACK_FIRST, "pack_first", mask)
+            v.store(builder, builder.trunc(v.permute(builder, index, order), v.vector(v.I16)), tables, have)
+            base = builder.trunc(builder.add(place, odd), _I32)
+            steps = order if stride == 1 else builder.shl(order, v.constant(_I32, 1))
+            v.store(builder, builder.add(steps, v.splat(builder, base)), positions, have)
+            have = builder.add(have, v.count_bits(builder, mask))
+            loop.close([builder.add(done, _I64(1)), builder.add(place, _I64(stride * WIDTH)), have])
+            return loop.values[2]
 
-    def emit(context: Value, builder: Value, signature: Value, arguments: Value) -> Value:
-        kinds = signature.args
-        source, positions, tables = (v.data(context, builder, kinds[i], arguments[i]) for i in (0, 6, 7))
-        first, runs, lanes, skip, count = arguments[1:6]
-        bits = builder.trunc(lanes, v.I8)
-        wanted = builder.sext(builder.bitcast(bits, v.vector(v.I1)), v.vector(_I32))
-        least = v.splat(builder, builder.trunc(skip, _I32))
-        loop = Loop(builder, [_I64(0), first, count, v.constant(_I32, 0)])
-        done, place, have, highest = loop.values
-        loop.begin(builder.icmp_signed("<", done, runs))
-        index = builder.zext(v.load(builder, v.I8, source, place), v.vector(_I32))
-        looked_at = builder.and_(index, wanted)
-        coded = builder.and_(builder.icmp_signed(">=", index, least), builder.trunc(wanted, v.vector(v.I1)))
-        mask = v.mask_bits(builder, coded)
-        order = v.permutation(builder, v.PACK_FIRST, "pack_first", mask)
-        packed = builder.trunc(v.permute(builder, index, order), v.vector(v.I16))
-        v.store(builder, packed, tables, have)
-        v.store(builder, builder.add(order, v.splat(builder, builder.trunc(place, _I32))), positions, have)
-        larger = builder.select(builder.icmp_unsigned(">", looked_at, highest), looked_at, highest)
-        have = builder.add(have, v.count_bits(builder, mask))
-        loop.close([builder.add(done, _I64(1)), builder.add(place, _I64(WIDTH)), have, larger])
-        _, _, have, highest = loop.values
-        return builder.or_(have, builder.shl(v.largest(builder, highest), _I64(40)))
+        return types.int64(indexes, first, runs, odd, skip, count, positions, tables), emit
 
-    return types.int64(indexes, first, runs, lanes, skip, count, positions, tables), emit
+    return declare
+
+
+_pack_all = intrinsic(_pack_run(1))
+_pack_half = intrinsic(_pack_run(2))
 
 
 def _rows_of(vectors: int) -> Callable[..., Any]:
@@ -150,6 +148,15 @@ def _decode_vector(
 _rows_of_16 = intrinsic(_rows_of(2))
 _rows_of_32 = intrinsic(_rows_of(4))
 
+
+@kernel(_i64(read(_u8)))
+def _largest(indexes: U8) -> int:
+    highest = np.uint8(0)
+    for i in range(indexes.size):
+        highest = max(highest, indexes[i])
+    return int(highest)
+
+
 _select = (read(_u8), _i64, _i64, _i64, _i64, _i64, read(_u8), _i64, write(_i32), write(_u16))
 
 
@@ -167,24 +174,28 @@ def select(
     tables: U16,
 ) -> int:
     """As ``decode_kernels.select``; ``positions`` and ``tables`` have SLACK more places than there are positions."""
-    count, highest = np.int64(0), np.int64(0)
+    if _largest(indexes) >= scale_count:  # perhaps at a position that the step does not look at
+        return _select_scalar(indexes, channels, rows, columns, parity, skip, live, scale_count, positions, tables)
+    count, stride = np.int64(0), np.int64(1) if parity == 0 else np.int64(2)
     lines, line = (np.int64(1), rows * columns) if parity == 0 else (rows, columns)
-    runs = line // WIDTH
+    runs = line // (stride * WIDTH)
     for channel in range(channels):
-        threshold = skip if live[channel] != 0 else np.int64(256)
+        plane = rows * columns
+        if live[channel] == 0 or _largest(indexes[channel * plane : (channel + 1) * plane]) < skip:
+            continue
         for row in range(lines):
             base = (channel * lines + row) * line
-            odd = 0 if parity == 0 else (row + parity - 1) & 1
-            lanes = 0xFF if parity == 0 else 0x55 << odd
-            got = _pack_run(indexes, base, runs, lanes, threshold, count, positions, tables)
-            count, highest = got & _COUNT, max(highest, got >> 40)
-            for position in range(base + runs * WIDTH + odd, base + line, 1 if parity == 0 else 2):
+            odd = np.int64(0) if parity == 0 else (row + parity - 1) & 1
+            if parity == 0:
+                count = _pack_all(indexes, base, runs, odd, skip, count, positions, tables)
+            else:
+                count = _pack_half(indexes, base, runs, odd, skip, count, positions, tables)
+            for position in range(base + runs * stride * WIDTH + odd, base + line, stride):
                 index = np.int64(indexes[position])
-                highest = max(highest, index)
                 positions[count] = np.int32(position)
                 tables[count] = np.uint16(index)
-                count += 1 if index >= threshold else 0
-    return int(count) if highest < scale_count else BAD_INDEX
+                count += 1 if index >= skip else 0
+    return int(count)
 
 
 @kernel(_i64(read(_u16), _i64, read(_u32), write(_u32), read(_u16), _i64, _i64, write(_u8)))

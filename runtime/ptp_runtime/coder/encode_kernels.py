@@ -23,7 +23,7 @@ from __future__ import annotations
 import numpy as np
 from numba import types
 
-from ptp_runtime.coder.signatures import I16, I32, I64, U8, U16, U32, Signed, kernel, read, write, write_rows
+from ptp_runtime.coder.signatures import I16, I32, I64, U8, U16, U32, U64, Signed, kernel, read, write, write_rows
 
 _u8, _u16, _u32, _u64 = types.uint8, types.uint16, types.uint32, types.uint64
 _i16, _i32, _i64 = types.int16, types.int32, types.int64
@@ -37,12 +37,12 @@ are escaped; 1 where one of them is not 0."""
 
 _ZERO, _ONE, _TWO = np.uint64(0), np.uint64(1), np.uint64(2)
 _LOW = np.uint64(1 << 16)
-_WORD = np.uint64(0xFFFF)
-_S8, _S12, _S16, _S20 = np.uint64(8), np.uint64(12), np.uint64(16), np.uint64(20)
+_WORD, _PRICE = np.uint64(0xFFFF), np.uint64(0xFFFFFFFF)
+_S8, _S12, _S16, _S20, _S32 = np.uint64(8), np.uint64(12), np.uint64(16), np.uint64(20), np.uint64(32)
 _MIX = np.uint32(0x9E3779B1)
 _MIX_SHIFT = np.uint32(15)
 _LOW32, _TABLE32, _ONE_TABLE32 = np.uint32(0xFFFF), np.uint32(0xFFFFFF00), np.uint32(1 << 16)
-_S8_32, _S16_32 = np.uint32(8), np.uint32(16)
+_S8_32, _TWO32 = np.uint32(8), np.uint32(2)
 
 _codes = types.void(read(_i16), write(_u32), _u64, _u64, read(_i32), read(_i32), types.boolean)
 
@@ -61,22 +61,39 @@ def _add_codes(
         keys[i] = np.uint32(table << _S8 | code)
 
 
-@kernel(types.void(read(_u32), _u64, _u64, read(_u32), write_rows(_i64), _i64))
-def _sum_up(keys: U32, start: np.uint64, stop: np.uint64, prices: U32, segments: I64, row: int) -> None:
-    """Fills a segment's count, price and escapes."""
-    total, escapes = _ZERO, _ZERO
-    for i in range(start, stop):
-        price = np.uint64(prices[keys[i]])
-        total += price & _WORD
-        escapes += price >> _S16
+@kernel(types.void(read(_u32), _u64, _u64, read(_u64), write_rows(_i64), _i64))
+def _sum_up(keys: U32, start: np.uint64, stop: np.uint64, prices: U64, segments: I64, row: int) -> None:
+    """Fills a segment's count, price and escapes. One sum carries both for a while, as long as neither overflows."""
+    total, escapes, begin = _ZERO, _ZERO, start
+    while begin < stop:
+        end = min(stop, begin + _LOW)
+        both = _ZERO
+        for i in range(begin, end):
+            both += prices[keys[i]]
+        total += both & _PRICE
+        escapes += both >> _S32
+        begin = end
     segments[row, COUNT] = np.int64(stop - start)
     segments[row, PRICE] = np.int64(total)
     segments[row, ESCAPES] = np.int64(escapes)
 
 
+@kernel(types.void(read(_i16), read(_u32), read(_i64), read(_u8), write(_i16), write(_u32)))
+def keep_segments(values: I16, keys: U32, counts: I64, keep: U8, kept_values: I16, kept_keys: U32) -> None:
+    """Copies the symbols of the segments that are marked in ``keep``."""
+    start, to = _ZERO, _ZERO
+    for segment in range(counts.size):
+        count = np.uint64(counts[segment])
+        if keep[segment] != 0:
+            for i in range(count):
+                kept_values[to + i], kept_keys[to + i] = values[start + i], keys[start + i]
+            to += count
+        start += count
+
+
 _gather = (
     *(read(_u8), _i64, _i64, _i64, _i64, _i64, _i64),
-    *(read(_i32), read(_i32), types.boolean, read(_u32), write(_i16), write(_u32), write_rows(_i64)),
+    *(read(_i32), read(_i32), types.boolean, read(_u64), write(_i16), write(_u32), write_rows(_i64)),
 )
 
 
@@ -93,7 +110,7 @@ def gather(
     offsets: I32,
     sizes: I32,
     direct: bool,
-    prices: U32,
+    prices: U64,
     values: I16,
     keys: U32,
     segments: I64,
@@ -142,7 +159,7 @@ def gather(
     return int(count) if skipped == 0 else BAD_SKIPPED
 
 
-_gather_hyper = (_i64, _i64, _i64, read(_i32), read(_i32), read(_u32), write(_i16), write(_u32), write_rows(_i64))
+_gather_hyper = (_i64, _i64, _i64, read(_i32), read(_i32), read(_u64), write(_i16), write(_u32), write_rows(_i64))
 
 
 @kernel(_i64(read(_i16), *_gather_hyper), _i64(read(_i32), *_gather_hyper))
@@ -153,7 +170,7 @@ def gather_hyper(
     scale_count: int,
     offsets: I32,
     sizes: I32,
-    prices: U32,
+    prices: U64,
     values: I16,
     keys: U32,
     segments: I64,
@@ -200,16 +217,16 @@ def move_late(keys: U32, values: I16, start: int, stop: int, least: int) -> int:
     return int(late)
 
 
-@kernel(types.void(read(_u32), _i64, _i64, read(_u32), write(_i64)))
-def sum_by_table(keys: U32, start: int, stop: int, prices: U32, totals: I64) -> None:
+@kernel(types.void(read(_u32), _i64, _i64, read(_u64), write(_i64)))
+def sum_by_table(keys: U32, start: int, stop: int, prices: U64, totals: I64) -> None:
     """Adds to ``totals`` [256] what symbols ``start … stop - 1`` of a step of y cost, by table."""
     for i in range(np.uint64(start), np.uint64(stop)):
         key = np.uint64(keys[i])
-        totals[key >> _S8] += np.int64(np.uint64(prices[key]) & _WORD)
+        totals[key >> _S8] += np.int64(prices[key] & _PRICE)
 
 
-@kernel(_i64(read(_i16), read(_u32), read(_u32), read(_i32), read(_i32), read(_i32), write(_u8)))
-def write_escapes(values: I16, keys: U32, prices: U32, offsets: I32, sizes: I32, orders: I32, bypass: U8) -> int:
+@kernel(_i64(read(_i16), read(_u32), read(_u64), read(_i32), read(_i32), read(_i32), write(_u8)))
+def write_escapes(values: I16, keys: U32, prices: U64, offsets: I32, sizes: I32, orders: I32, bypass: U8) -> int:
     """Writes the escaped integers as Exp-Golomb number (of the distance to the regular ones) and sign.
 
     Args:
@@ -223,7 +240,7 @@ def write_escapes(values: I16, keys: U32, prices: U32, offsets: I32, sizes: I32,
     bit = 0
     for position in range(np.uint64(keys.size)):
         key = np.uint64(keys[position])
-        if np.uint64(prices[key]) < _LOW:
+        if prices[key] <= _PRICE:
             continue
         table = np.int64(key >> _S8)
         beyond = np.int64(values[position]) - np.int64(offsets[table])
@@ -248,6 +265,18 @@ def write_escapes(values: I16, keys: U32, prices: U32, offsets: I32, sizes: I32,
     return bit
 
 
+@kernel(_u32(read(_i16), read(_u32), _i64))
+def _hashed(values: I16, keys: U32, number: int) -> int:
+    """What symbols that follow ``number`` others add to the hash."""
+    total, weight = np.uint32(0), np.uint32(2 * number + 1)
+    for i in range(values.size):
+        table = np.uint32(np.uint32((keys[i] & _TABLE32) << _S8_32) + _ONE_TABLE32)
+        mixed = np.uint32(np.uint32(np.uint32(np.uint16(values[i])) | table) * _MIX)
+        mixed = np.uint32(mixed ^ (mixed >> _MIX_SHIFT))
+        total = np.uint32(total + np.uint32(mixed * np.uint32(weight + np.uint32(_TWO32 * np.uint32(i)))))
+    return total  # type: ignore[return-value]
+
+
 @kernel(types.void(read(_i16), read(_u32), read(_i64), read(_i64), _i64, write(_i64)))
 def hash_steps(values: I16, keys: U32, bounds: I64, witnesses: I64, state: int, states: I64) -> None:
     """The hash of the stream after each step: Σ (2·i + 1)·mix(value, table), and the witnesses, modulo 2^32.
@@ -262,11 +291,8 @@ def hash_steps(values: I16, keys: U32, bounds: I64, witnesses: I64, state: int, 
     """
     total = np.uint32(state)
     for step in range(states.size):
-        for i in range(bounds[step], bounds[step + 1]):
-            table = np.uint32(np.uint32(np.uint32(keys[i] & _TABLE32) << _S8_32) + _ONE_TABLE32)
-            mixed = np.uint32(np.uint32(np.uint32(np.uint16(values[i])) | table) * _MIX)
-            mixed = np.uint32(mixed ^ (mixed >> _MIX_SHIFT))
-            total = np.uint32(total + np.uint32(mixed * np.uint32(2 * i + 1)))
+        start, count = bounds[step], bounds[step + 1] - bounds[step]
+        total = np.uint32(total + _hashed(values[start : start + count], keys[start : start + count], start))
         total = np.uint32(total + np.uint32(witnesses[step]))
         states[step] = np.int64(total)
 

@@ -15,18 +15,21 @@ from numba import types
 from numba.extending import intrinsic
 
 from ptp_runtime.coder import vector_ir as v
+from ptp_runtime.coder.decode_vector import _largest
 from ptp_runtime.coder.encode_kernels import _add_codes, _sum_up
-from ptp_runtime.coder.signatures import I16, I32, I64, U8, U16, U32, Signed, kernel, read, write, write_rows
+from ptp_runtime.coder.encode_kernels import gather as _gather_scalar
+from ptp_runtime.coder.signatures import I16, I32, I64, U8, U16, U32, U64, Signed, kernel, read, write, write_rows
 from ptp_runtime.coder.vector_ir import I32 as _I32
 from ptp_runtime.coder.vector_ir import I64 as _I64
 from ptp_runtime.coder.vector_ir import WIDTH, Loop, Value
 
 _u8, _u16, _u32, _u64 = types.uint8, types.uint16, types.uint32, types.uint64
 _i16, _i32, _i64 = types.int16, types.int32, types.int64
+_pair = types.UniTuple(_i64, 2)
 
-BAD_INDEX, BAD_VALUE, BAD_SKIPPED = -1, -2, -3
-"""As in ``encode_kernels``."""
+BAD_SKIPPED = -3
 OCCUPIED = 3
+"""Both as in ``encode_kernels``."""
 SLACK = WIDTH
 """Vectors are written whole: ``values``, ``keys`` and ``words`` need so much room beside what they hold."""
 
@@ -34,74 +37,74 @@ _Emitted = tuple[Any, Callable[..., Value]]
 
 _WORD = np.uint64(0xFFFF)
 _S12, _S16, _S20 = np.uint64(12), np.uint64(16), np.uint64(20)
-_COUNT, _HIGHEST, _SEEN, _SKIPPED, _WIDE = (1 << 40) - 1, 0xFF, 1 << 48, 1 << 49, 1 << 50
+_COUNT, _SEEN, _SKIPPED = (1 << 40) - 1, 1 << 48, 1 << 49
 _ESCAPED = -128
 
 
-@intrinsic
-def _pack_run(
-    _context: Value,
-    symbols: Value,
-    indexes: Value,
-    first: Value,
-    runs: Value,
-    lanes: Value,
-    skip: Value,
-    count: Value,
-    values: Value,
-    keys: Value,
-) -> _Emitted:
-    """``runs`` times eight positions from ``first`` on, those of ``lanes`` (a mask) whose index is at least ``skip``.
+def _pack_run(stride: int) -> Callable[..., Any]:
+    """What packs values and keys of the coded ones of ``runs`` times eight positions: from ``first`` on all of them or,
+    for stride 2, every second one, beginning with the ``odd``-th. It takes how many are packed already.
 
-    Returns:
-        The new count; from bit 40 on the largest index of ``lanes``; whether one of the coded is not 0 (bit 48), one of
-        the skipped (49), or one has more than 16 bits (50).
+    Its result: the new count; whether one of the coded is not 0 (bit 48), or one of the skipped (49).
     """
-    element = symbols.dtype.bitwidth
 
-    def emit(context: Value, builder: Value, signature: Value, arguments: Value) -> Value:
-        source, index_data, value_data, key_data = (
-            v.data(context, builder, signature.args[i], arguments[i]) for i in (0, 1, 7, 8)
-        )
-        first, runs, lanes, skip, count = arguments[2:7]
-        zero = v.constant(_I32, 0)
-        wanted = builder.sext(builder.bitcast(builder.trunc(lanes, v.I8), v.vector(v.I1)), v.vector(_I32))
-        least = v.splat(builder, builder.trunc(skip, _I32))
-        loop = Loop(builder, [_I64(0), first, count, zero, zero, zero, zero])
-        done, place, have, highest, seen, skipped, wide = loop.values
-        loop.begin(builder.icmp_signed("<", done, runs))
-        index = builder.and_(builder.zext(v.load(builder, v.I8, index_data, place), v.vector(_I32)), wanted)
-        value = v.load(builder, v.I16 if element == 16 else _I32, source, place)
-        value = builder.and_(builder.sext(value, v.vector(_I32)) if element == 16 else value, wanted)
-        is_coded = builder.and_(builder.icmp_signed(">=", index, least), builder.trunc(wanted, v.vector(v.I1)))
-        coded = builder.sext(is_coded, v.vector(_I32))
-        far = builder.icmp_unsigned(">", builder.add(value, v.constant(_I32, 127)), v.constant(_I32, 254))
-        code = builder.and_(builder.select(far, v.constant(_I32, _ESCAPED), value), v.constant(_I32, 255))
-        key = builder.or_(builder.shl(index, v.constant(_I32, 8)), code)
-        mask = v.mask_bits(builder, is_coded)
-        order = v.permutation(builder, v.PACK_FIRST, "pack_first", mask)
-        v.store(builder, v.permute(builder, key, order), key_data, have)
-        v.store(builder, builder.trunc(v.permute(builder, value, order), v.vector(v.I16)), value_data, have)
-        beyond = builder.lshr(builder.add(value, v.constant(_I32, 32768)), v.constant(_I32, 16))
-        loop.close(
-            [
-                builder.add(done, _I64(1)),
-                builder.add(place, _I64(WIDTH)),
-                builder.add(have, v.count_bits(builder, mask)),
-                builder.select(builder.icmp_unsigned(">", index, highest), index, highest),
-                builder.or_(seen, builder.and_(value, coded)),
-                builder.or_(skipped, builder.and_(value, builder.not_(coded))),
-                builder.or_(wide, beyond),
-            ]
-        )
-        _, _, packed, highest, seen, skipped, wide = loop.values
-        packed = builder.or_(packed, builder.shl(v.largest(builder, highest), _I64(40)))
-        for bit, flags in ((48, seen), (49, skipped), (50, wide)):
-            flag = builder.zext(builder.icmp_unsigned("!=", v.any_bit(builder, flags), _I64(0)), _I64)
-            packed = builder.or_(packed, builder.shl(flag, _I64(bit)))
-        return packed
+    def declare(
+        _context: Value,
+        symbols: Value,
+        indexes: Value,
+        first: Value,
+        runs: Value,
+        odd: Value,
+        skip: Value,
+        count: Value,
+        values: Value,
+        keys: Value,
+    ) -> _Emitted:
+        narrow = symbols.dtype.bitwidth == 16
 
-    return types.int64(symbols, indexes, first, runs, lanes, skip, count, values, keys), emit
+        def emit(context: Value, builder: Value, signature: Value, arguments: Value) -> Value:
+            symbol_data, index_data, value_data, key_data = (
+                v.data(context, builder, signature.args[i], arguments[i]) for i in (0, 1, 7, 8)
+            )
+            first, runs, odd, skip, count = arguments[2:7]
+            least, zero = v.splat(builder, builder.trunc(skip, _I32)), v.constant(_I32, 0)
+            loop = Loop(builder, [_I64(0), first, count, zero, zero])
+            done, place, have, seen, skipped = loop.values
+            loop.begin(builder.icmp_signed("<", done, runs))
+            index = builder.zext(v.load_spread(builder, v.I8, index_data, place, stride, odd), v.vector(_I32))
+            value = v.load_spread(builder, v.I16 if narrow else _I32, symbol_data, place, stride, odd)
+            value = builder.sext(value, v.vector(_I32)) if narrow else value
+            is_coded = builder.icmp_signed(">=", index, least)
+            coded = builder.sext(is_coded, v.vector(_I32))
+            far = builder.icmp_unsigned(">", builder.add(value, v.constant(_I32, 127)), v.constant(_I32, 254))
+            code = builder.and_(builder.select(far, v.constant(_I32, _ESCAPED), value), v.constant(_I32, 255))
+            key = builder.or_(builder.shl(index, v.constant(_I32, 8)), code)
+            mask = v.mask_bits(builder, is_coded)
+            order = v.permutation(builder, v.PACK_FIRST, "pack_first", mask)
+            v.store(builder, v.permute(builder, key, order), key_data, have)
+            v.store(builder, builder.trunc(v.permute(builder, value, order), v.vector(v.I16)), value_data, have)
+            loop.close(
+                [
+                    builder.add(done, _I64(1)),
+                    builder.add(place, _I64(stride * WIDTH)),
+                    builder.add(have, v.count_bits(builder, mask)),
+                    builder.or_(seen, builder.and_(value, coded)),
+                    builder.or_(skipped, builder.and_(value, builder.not_(coded))),
+                ]
+            )
+            packed, seen, skipped = loop.values[2:]
+            for bit, bits in ((48, seen), (49, skipped)):
+                flag = builder.zext(builder.icmp_unsigned("!=", v.any_bit(builder, bits), _I64(0)), _I64)
+                packed = builder.or_(packed, builder.shl(flag, _I64(bit)))
+            return packed
+
+        return types.int64(symbols, indexes, first, runs, odd, skip, count, values, keys), emit
+
+    return declare
+
+
+_pack_all = intrinsic(_pack_run(1))
+_pack_half = intrinsic(_pack_run(2))
 
 
 def _rows_of(vectors: int) -> Callable[..., Any]:
@@ -164,9 +167,20 @@ def _encode_vector(builder: Value, entry: Value, words: Value, state: Value, wor
 _rows_of_16 = intrinsic(_rows_of(2))
 _rows_of_32 = intrinsic(_rows_of(4))
 
+
+@kernel(_pair(read(_i16)), _pair(read(_i32)))
+def _extremes(symbols: Signed) -> tuple[int, int]:
+    """The least and the largest of the symbols and 0."""
+    least, most = np.int32(0), np.int32(0)
+    for i in range(symbols.size):
+        symbol = np.int32(symbols[i])
+        least, most = min(least, symbol), max(most, symbol)
+    return int(least), int(most)
+
+
 _gather = (
     *(read(_u8), _i64, _i64, _i64, _i64, _i64, _i64),
-    *(read(_i32), read(_i32), read(_u32), write(_i16), write(_u32), write_rows(_i64)),
+    *(read(_i32), read(_i32), read(_u64), write(_i16), write(_u32), write_rows(_i64)),
 )
 
 
@@ -182,29 +196,49 @@ def gather_codes(
     scale_count: int,
     offsets: I32,
     sizes: I32,
-    prices: U32,
+    prices: U64,
     values: I16,
     keys: U32,
     segments: I64,
 ) -> int:
     """As ``encode_kernels.gather`` with ``direct``; ``values`` and ``keys`` have SLACK more places than positions."""
-    count, highest, flags = np.int64(0), np.int64(0), np.int64(0)
+    least, most = _extremes(symbols)
+    if _largest(indexes) >= scale_count or least < -32768 or most > 32767:
+        # perhaps where the step does not look
+        return _gather_scalar(
+            symbols,
+            indexes,
+            channels,
+            rows,
+            columns,
+            parity,
+            skip,
+            scale_count,
+            offsets,
+            sizes,
+            True,
+            prices,
+            values,
+            keys,
+            segments,
+        )
+    count, flags, stride = np.int64(0), np.int64(0), np.int64(1) if parity == 0 else np.int64(2)
     lines, line = (np.int64(1), rows * columns) if parity == 0 else (rows, columns)
-    runs = line // WIDTH
+    runs = line // (stride * WIDTH)
     for channel in range(channels):
-        before, seen = count, np.int64(0)
-        for row in range(lines):
+        before, seen, start, stop = count, np.int64(0), channel * rows * columns, (channel + 1) * rows * columns
+        empty = _largest(indexes[start:stop]) < skip and _extremes(symbols[start:stop]) == (0, 0)
+        for row in range(0 if empty else lines):
             base = (channel * lines + row) * line
-            odd = 0 if parity == 0 else (row + parity - 1) & 1
-            lanes = 0xFF if parity == 0 else 0x55 << odd
-            got = _pack_run(symbols, indexes, base, runs, lanes, skip, count, values, keys)
-            count, highest, seen = got & _COUNT, max(highest, got >> 40 & _HIGHEST), seen | got & _SEEN
-            flags |= got & (_SKIPPED | _WIDE)
+            odd = np.int64(0) if parity == 0 else (row + parity - 1) & 1
+            if parity == 0:
+                got = _pack_all(symbols, indexes, base, runs, odd, skip, count, values, keys)
+            else:
+                got = _pack_half(symbols, indexes, base, runs, odd, skip, count, values, keys)
+            count, seen, flags = got & _COUNT, seen | got & _SEEN, flags | got & _SKIPPED
             begin = count
-            for position in range(base + runs * WIDTH + odd, base + line, 1 if parity == 0 else 2):
+            for position in range(base + runs * stride * WIDTH + odd, base + line, stride):
                 index, value = np.int64(indexes[position]), np.int64(symbols[position])
-                highest = max(highest, index)
-                flags |= _WIDE if value < -32768 or value > 32767 else 0
                 if index >= skip:
                     values[count], keys[count] = np.int16(value), np.uint32(index)
                     seen |= value
@@ -212,12 +246,8 @@ def gather_codes(
                 else:
                     flags |= _SKIPPED if value != 0 else 0
             _add_codes(values, keys, np.uint64(begin), np.uint64(count), offsets, sizes, True)
-        if highest >= scale_count:
-            return BAD_INDEX
         _sum_up(keys, np.uint64(before), np.uint64(count), prices, segments, channel)
         segments[channel, OCCUPIED] = 1 if seen != 0 else 0
-    if flags & _WIDE:
-        return BAD_VALUE
     return BAD_SKIPPED if flags & _SKIPPED else int(count)
 
 

@@ -156,14 +156,15 @@ class StreamEncoder:
             symbols = symbols.without(dead)
         lanes = self._header.lanes or choose_lanes(symbols)
         header = replace(self._header, lanes=lanes, zero_map=bool(zero_map))
-        symbols, begin, tail, low = self._tail(symbols, lanes)
+        begin, tail, low = self._tail(symbols, lanes)
         return self._encode(header, symbols, begin, put_sealed(zero_map, tail), low)
 
     def _room(self, positions: int) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.uint32]]:
         """Where the values and keys of a step of so many positions go: behind those of the steps before."""
         need = self._used + positions + encode_vector.SLACK
         if need > self._keys.size:
-            values, keys = np.empty(2 * need, np.int16), np.empty(2 * need, np.uint32)
+            size = max(need, 2 * self._keys.size)
+            values, keys = np.empty(size, np.int16), np.empty(size, np.uint32)
             values[: self._used], keys[: self._used] = self._values[: self._used], self._keys[: self._used]
             self._values, self._keys = values, keys
         return self._values[self._used :], self._keys[self._used :]
@@ -174,31 +175,33 @@ class StreamEncoder:
         self._channels.append(channels)
         self._witnesses.append(witness)
 
-    def _tail(self, symbols: Symbols, lanes: int) -> tuple[Symbols, int, Tail, npt.NDArray[np.uint16]]:
-        """Chooses and codes the tail.
+    def _tail(self, symbols: Symbols, lanes: int) -> tuple[int, Tail, npt.NDArray[np.uint16]]:
+        """Chooses and codes the tail, and brings the symbols into their final order (a second time changes nothing).
 
         Returns:
-            The symbols in their final order, where the tail begins, what the stream says about it, and uint16 [lanes]:
-            the low halves of the initial states, still without the hash.
+            Where the tail begins, what the stream says about it, and uint16 [lanes]: the low halves of the initial
+            states, still without the hash.
         """
         steps, end = self._header.steps, symbols.keys.size
         bounds = symbols.bounds(steps)
         step, least_table = choose_tail_step(symbols, bounds, self._lookups.prices, 16 * (lanes - HASH_WORDS))
         start, stop = int(bounds[step]), int(bounds[step + 1])
-        moved, late = symbols, stop - start
+        slices = [(array, array[start:stop].copy()) for array in (symbols.values, symbols.keys) if least_table]
+        late = stop - start
         if least_table:
-            moved = replace(symbols, values=symbols.values.copy(), keys=symbols.keys.copy())
-            late = encode_kernels.move_late(moved.keys, moved.values, start, stop, least_table)
+            late = encode_kernels.move_late(symbols.keys, symbols.values, start, stop, least_table)
         floor = max(stop - late, end - longest_tail(symbols))
         low = np.zeros(lanes, np.uint16)
-        count = encode_kernels.encode_tail(moved.keys, floor, end, self._lookups.encode_entries, low[HASH_WORDS:])
+        count = encode_kernels.encode_tail(symbols.keys, floor, end, self._lookups.encode_entries, low[HASH_WORDS:])
         begin = end - count
+        if count and begin < stop:
+            return begin, Tail(stop - begin, least_table, steps - step), low
+        for array, before in slices:
+            array[start:stop] = before
         if count == 0:
-            return symbols, end, Tail(0, 0, 0), low
-        if begin < stop:
-            return moved, begin, Tail(stop - begin, least_table, steps - step), low
+            return end, Tail(0, 0, 0), low
         step = int(np.searchsorted(bounds[1:], begin, side="right"))
-        return symbols, begin, Tail(int(bounds[step + 1]) - begin, 0, steps - step), low
+        return begin, Tail(int(bounds[step + 1]) - begin, 0, steps - step), low
 
     def _encode(
         self, header: StreamHeader, symbols: Symbols, begin: int, sealed: bytes, low: npt.NDArray[np.uint16]

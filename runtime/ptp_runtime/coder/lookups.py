@@ -18,7 +18,7 @@ from ptp_runtime.coder.choices import member_prices
 from ptp_runtime.tables import Tables
 
 CODE_LEAST, CODE_MOST = -127, 127
-ESCAPE_PRICE = 1 << 16
+ESCAPE_PRICE = 1 << 32
 """Added to the price of an escaped symbol, so that one sum counts both."""
 
 
@@ -29,13 +29,13 @@ class Lookups:
     Attributes:
         direct: whether the codes of y are the integers themselves.
         encode_entries: uint32 [T·256], frequency (bits 0 … 15) and start (16 … 31).
-        prices: uint32 [T·256], 1/256 bit, plus ESCAPE_PRICE where the code stands for escaped integers.
+        prices: uint64 [T·256], 1/256 bit, plus ESCAPE_PRICE where the code stands for escaped integers.
         decode_entries: uint32 [T·4096], as ``Tables.decode_entries`` with the code instead of the member.
     """
 
     direct: bool
     encode_entries: npt.NDArray[np.uint32]
-    prices: npt.NDArray[np.uint32]
+    prices: npt.NDArray[np.uint64]
     decode_entries: npt.NDArray[np.uint32]
 
 
@@ -66,7 +66,7 @@ def _make(tables: Tables) -> Lookups:
         codes[:scales] = np.where(codes[:scales] == sizes[:scales, None], 128, codes[:scales] + first[:, None]) & 255
     by_member = 256 * np.arange(sizes.size)[:, None] + members
     escaped = members == sizes[:, None]
-    prices = member_prices(tables)[by_member].astype(np.uint32) + escaped * np.uint32(ESCAPE_PRICE)
+    prices = member_prices(tables)[by_member].astype(np.uint64) + escaped * np.uint64(ESCAPE_PRICE)
     slots = tables.decode_entries
     table = np.arange(slots.size) >> 12
     decode_entries = slots & ~np.uint32(255) | codes[table, slots & np.uint32(255)].astype(np.uint32)

@@ -66,6 +66,18 @@ def load(builder: Value, element: Value, pointer: Value, at: Value) -> Value:
     return builder.load(place, align=element.width // 8)
 
 
+def load_spread(builder: Value, element: Value, pointer: Value, at: Value, stride: int, odd: Value) -> Value:
+    """Eight elements from ``pointer[at]`` on, next to each other, or for stride 2 every second one, from ``odd`` on."""
+    if stride == 1:
+        return load(builder, element, pointer, at)
+    pair = ir.IntType(2 * element.width)
+    place = builder.bitcast(builder.gep(pointer, [at]), vector(pair).as_pointer())
+    pairs = builder.load(place, align=element.width // 8)
+    by = builder.mul(odd, I64(element.width))
+    by = by if pair.width == 64 else builder.trunc(by, pair)
+    return builder.trunc(builder.lshr(pairs, splat(builder, by)), vector(element))
+
+
 def store(builder: Value, values: Value, pointer: Value, at: Value) -> None:
     """Writes eight elements to ``pointer[at]`` and behind."""
     place = builder.bitcast(builder.gep(pointer, [at]), values.type.as_pointer())
@@ -118,12 +130,6 @@ def permute(builder: Value, values: Value, places: Value) -> Value:
             moved = builder.insert_element(moved, value, I32(lane))
         return moved
     return builder.call(_declared(builder, "llvm.x86.avx2.permd", eight, [eight, eight]), [values, places])
-
-
-def largest(builder: Value, values: Value) -> Value:
-    """The largest of eight unsigned 32-bit numbers, as an i64."""
-    name = "llvm.vector.reduce.umax.v8i32"
-    return builder.zext(builder.call(_declared(builder, name, I32, [vector(I32)]), [values]), I64)
 
 
 def any_bit(builder: Value, values: Value) -> Value:
