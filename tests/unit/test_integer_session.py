@@ -202,7 +202,7 @@ def test_without_step_checks_the_end_still_tells(bundle: Bundle, layer: str) -> 
 
     assert not read_header(data).step_checks
     with pytest.raises(DesynchronisedError):
-        smuggled(bundle, PocketBackend(shifted(layer))).decode(data)
+        smuggled(bundle, PocketBackend(shifted(layer, 1))).decode(data)
 
 
 def test_step_checks_cost_a_byte_a_step(bundle: Bundle, exact: Session) -> None:

@@ -95,12 +95,12 @@ def hyper(inputs: Mapping[str, Array], steps: int, convolve: Convolve) -> dict[s
         convolve: the arithmetic.
     """
     z = np.clip(inputs["z_hat"][0], -CONTEXT_LIMIT, CONTEXT_LIMIT)
-    first = _Layer("hyper/0", HYPER_CHANNELS, WIDTH, 3, 60, 2, 200).run(z, convolve, 0, ACTIVATION_LIMIT)
+    first = _Layer("hyper/0", HYPER_CHANNELS, WIDTH, 3, 60, 3, 1500).run(z, convolve, 0, ACTIVATION_LIMIT)
     up = first.repeat(4, axis=1).repeat(4, axis=2)
-    mean = _Layer("hyper/mu", WIDTH, LATENT_CHANNELS, 1, 20, 6).run(up, convolve, -CONTEXT_LIMIT, CONTEXT_LIMIT)
+    mean = _Layer("hyper/mu", WIDTH, LATENT_CHANNELS, 1, 20, 8).run(up, convolve, -CONTEXT_LIMIT, CONTEXT_LIMIT)
     tensors = {"hyper/0": first[None], "hyper/mu": mean[None], "mu_hyper": mean[None] * np.float32(1 / 16)}
     for number in range(steps):
-        part = _Layer(f"hyper/part/{number}", WIDTH, WIDTH, 1, 40, 6, 300).sums(up, convolve)
+        part = _Layer(f"hyper/part/{number}", WIDTH, WIDTH, 1, 40, 6, 1500).sums(up, convolve)
         tensors[f"part_{number:02d}"] = part.astype(np.float32)[None]
     return tensors
 
@@ -125,7 +125,7 @@ def step(
         sums = sums + inputs[context_name(number - 1)][0]
     hidden = _activation(sums, 0, ACTIVATION_LIMIT)[box]
     count = channels.stop - channels.start
-    index = _Layer(f"{name}/index", WIDTH, count, 1, 63, 12, 12).run(hidden, convolve, 0, 63)
+    index = _Layer(f"{name}/index", WIDTH, count, 1, 63, 14, 12).run(hidden, convolve, 0, 63)
     mean = _Layer(f"{name}/mean", WIDTH, count, 1, 63, 8).run(hidden, convolve, -MEAN_LIMIT, MEAN_LIMIT)
     tensors = {
         f"{name}/0": hidden[None],
@@ -135,7 +135,7 @@ def step(
         "mean": mean.astype(np.int16)[None],
     }
     if region == "anchor":
-        context = _Layer(f"{name}/context", WIDTH, WIDTH, 3, 63, 6)
+        context = _Layer(f"{name}/context", WIDTH, WIDTH, 3, 63, 9)
         tensors[context_name(number)] = context.run(hidden, convolve, -CONTEXT_LIMIT, CONTEXT_LIMIT)[None]
         tensors[f"{name}/context"] = tensors[context_name(number)]
     return tensors

@@ -115,10 +115,13 @@ class PocketBackend:
 
     def load(self, bundle: Bundle, graph: GraphEntry) -> PocketGraph:
         """See :class:`~ptp_runtime.backends.Backend`."""
-        return self.load_layers(bundle, graph, ())
+        return self._loaded(bundle, graph, ())
 
     def load_layers(self, bundle: Bundle, graph: GraphEntry, layers: Sequence[str]) -> PocketGraph:
         """See :class:`~ptp_runtime.backends.LayerBackend`."""
+        return self._loaded(bundle, graph, layers)
+
+    def _loaded(self, bundle: Bundle, graph: GraphEntry, layers: Sequence[str]) -> PocketGraph:
         try:
             value = json.loads(bundle.read(graph))
             model, name = PocketModel(*value["pocket"]), value["graph"]
