@@ -57,14 +57,14 @@ def fed_in_limit(seen: TensorStatistics) -> int:
 def best_scale(seen: TensorStatistics, limit: int, relu: bool) -> NDArray[np.float64]:
     """Scale of each channel that rounds and clips its values with the smallest mean square error, float64 [C].
 
-    The largest value over the limit is tried, shares of it, and the power of two above it: a channel whose values are
-    whole numbers of a power of two is kept exactly.
+    The largest value over the limit is tried, shares of it, and the power of two above it, which comes first: a channel
+    whose values are whole numbers of a power of two is kept exactly, and so are its weights.
     """
     values = np.maximum(seen.values, 0) if relu else seen.values
     typical = float(np.median(seen.largest[seen.largest > 0])) if (seen.largest > 0).any() else 1.0
     largest = np.maximum(seen.largest, _LEAST_RANGE * typical)
-    candidates = [largest / limit * share for share in _SHARES]
-    candidates.append(np.exp2(np.ceil(np.log2(largest / limit))))
+    candidates: list[NDArray[np.float64]] = [np.exp2(np.ceil(np.log2(largest / limit)))]
+    candidates += [largest / limit * share for share in _SHARES]
     best = candidates[0]
     least = np.full(len(best), np.inf)
     for scale in candidates:
