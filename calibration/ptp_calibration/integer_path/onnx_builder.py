@@ -40,7 +40,7 @@ class OnnxBuilder:
 
     def constant(self, name: str, value: NDArray[Any]) -> str:
         """Store an array; a name used again must mean the same array."""
-        self._constants.setdefault(name, numpy_helper.from_array(np.ascontiguousarray(value), name))
+        self._constants.setdefault(name, numpy_helper.from_array(np.array(value, order="C"), name))
         return name
 
     def node(self, operator: str, inputs: Sequence[str], output: str, name: str = "", **attributes: Any) -> str:

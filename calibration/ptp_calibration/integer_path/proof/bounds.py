@@ -90,7 +90,7 @@ def convolved(x: Bounds, weight: NDArray[np.float32], bias: NDArray[np.float32])
         grid.astype(np.int64),
         partial,
         tf32=bool(few and (_significant(signed) < 2**OPERAND_BITS).all()),
-        fp16=bool(few and (weight.astype(np.float16).astype(np.float32) == weight).all()),
+        fp16=bool(few and _in_fp16(weight)),
     )
     return _held(out)
 
@@ -175,6 +175,12 @@ def _lowest_bit(x: NDArray[np.float32]) -> NDArray[np.int64]:
     lowest = digits & -digits
     position = np.log2(np.where(lowest == 0, 1, lowest)).astype(np.int64)
     return np.asarray(np.where(digits == 0, 0, exponent - 24 + position))
+
+
+def _in_fp16(x: NDArray[np.float32]) -> bool:
+    """Whether all are finite FP16 numbers."""
+    largest = float(np.finfo(np.float16).max)
+    return bool((np.abs(x) <= largest).all() and (x.astype(np.float16) == x).all())
 
 
 def _significant(x: Integers) -> Integers:

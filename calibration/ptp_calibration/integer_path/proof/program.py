@@ -190,8 +190,8 @@ class _Reader:
 
     def _clip(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Instruction:
         bounds = [self._constant(node, position, np.float32) for position in (1, 2)]
-        if any(bound.size != 1 or bound != np.rint(bound) or np.abs(bound) >= 2**24 for bound in bounds):
-            raise self._wrong(node.name, "bounds that are no whole numbers")
+        if any(bound.shape or bound != np.rint(bound) or np.abs(bound) >= 2**24 for bound in bounds):
+            raise self._wrong(node.name, "bounds that are no whole numbers", "two scalars")
         low, high = (int(bound) for bound in bounds)
         if low > high:
             raise self._wrong(node.name, f"the bounds {low} and {high}", "the lower one first")
