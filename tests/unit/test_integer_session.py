@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import pytest
 from ptp_runtime.backends import load_graphs
 from ptp_runtime.bitstream import read_header
 from ptp_runtime.bundle import Bundle
+from ptp_runtime.coder import Parity
+from ptp_runtime.entropy_path import means_witness
 from ptp_runtime.errors import DesynchronisedError, InexactBackendError, ManifestError, WrongModelError
 from ptp_runtime.manifest import GraphEntry
 from ptp_runtime.selftest import PocketBackend, write_pocket_bundle
@@ -252,3 +255,23 @@ def open_pocket() -> Callable[..., Session]:
         return Session.open(write_pocket_bundle(folder, mode="integer", **options), backend=PocketBackend())
 
     return call
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_the_witness_of_the_means_is_the_pages(tmp_path: Path, context: str) -> None:
+    """CRC-32 of the means at the step's positions, i16, C order; one by one, as the page says it."""
+    folder = write_pocket_bundle(tmp_path / "bundle", task="view", context=context, mode="integer")
+    session = Session.open(folder, backend=PocketBackend())
+    encoded = session.encode_detailed(photo(200, 130))
+
+    for place, step in zip(session._path.places(16, 12), encoded.latents.steps, strict=True):
+        channels, rows, columns = step.mean.shape
+        coded = {Parity.ALL: (0, 1), Parity.EVEN: (0,), Parity.ODD: (1,)}[place.parity]
+        data = b"".join(
+            int(step.mean[c, r, k]).to_bytes(2, "little", signed=True)
+            for c in range(channels)
+            for r in range(rows)
+            for k in range(columns)
+            if (r + k) % 2 in coded
+        )
+        assert means_witness(step.mean, place) == zlib.crc32(data)
