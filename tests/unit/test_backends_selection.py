@@ -23,6 +23,7 @@ class _Named(PocketBackend):
     """A pocket backend under another name that remembers what it loaded, and may refuse a graph."""
 
     def __init__(self, name: str, refuses: str = "") -> None:
+        super().__init__()
         self._name = name
         self._refuses = refuses
         self.loaded: list[str] = []
