@@ -294,6 +294,7 @@ class _Spoiled(PocketBackend):
     """A backend one of whose graphs misbehaves."""
 
     def __init__(self, graph: str, spoil: Any) -> None:
+        super().__init__()
         self._graph = graph
         self._spoil = spoil
 
