@@ -42,7 +42,7 @@ reached (the message holds the command that repeats it), 10 a builder is not ins
 @click.option(
     "--entropy-path",
     type=click.Choice(ENTROPY_PATHS),
-    default="float",
+    default="integer",
     show_default=True,
     help="integer: streams decode on every backend. float: on the same backend and build only.",
 )
@@ -254,7 +254,7 @@ def _entropy(result: ExportResult) -> list[str]:
         worst, cost = audit["certificate"]["worst"], audit["calibration_cost"]["cost"]
         return [
             f"Entropy path: integers ({audit['precision']}), proved exact; the accumulator closest to 2^24 is"
-            f" {worst['layer']}, channel {worst['channel']}, at {worst['share']:.0%}. On the calibration photos y takes"
+            f" {worst['layer']}, channel {worst['channel']}, at {worst['share']:.2%}. On the calibration photos y takes"
             f" {cost:+.2%} bits against the float path."
         ]
     if any(graph.onnx.role == "entropy" for graph in result.graphs):

@@ -55,7 +55,7 @@ class ExportOptions:
     log_folder: Path
     build_timeout_s: float
     default_rate: int | None = None
-    entropy_path: str = "float"
+    entropy_path: str = "integer"
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:

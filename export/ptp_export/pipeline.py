@@ -15,6 +15,7 @@ from ptp_export.coded_sizes import coded_sizes
 from ptp_export.engines.engine_from_onnx import Engine, engine_from_onnx
 from ptp_export.engines.targets import engine_target
 from ptp_export.entropy.calibration_latents import calibration_latents
+from ptp_export.entropy.golden import covering_golden
 from ptp_export.entropy.integer_export import IntegerExport, integer_export
 from ptp_export.graphs.graphs_from_model import graphs_from_model
 from ptp_export.graphs.interface import Graph
@@ -84,7 +85,7 @@ def export(options: ExportOptions, watcher: StageWatcher) -> ExportResult:
                 files.append(onnx_from_graph(graph, sizes.static))
     integers = None
     if any(_converted_to_integers(graph, options) for graph in graphs):
-        integers = _integers(task, options, sizes.static, stages)
+        integers = _integers(task, options, stages)
         files = _in_order([*files, *integers.graphs], graphs)
     finished, calibration = _in_precision(files, task, options, sizes.static, stages)
     finished = [_with_engines(graph, options, sizes.profile, stages) for graph in finished]
@@ -130,14 +131,14 @@ def _count(graphs: Sequence[Graph], options: ExportOptions) -> int:
     return stages + (2 - in_integers if in_integers else 0)  # latents and conversion in place of their tracing
 
 
-def _integers(task: CheckpointTask, options: ExportOptions, static: Size | None, stages: Stages) -> IntegerExport:
+def _integers(task: CheckpointTask, options: ExportOptions, stages: Stages) -> IntegerExport:
     """The entropy path as integer graphs."""
     only = options.only
     with stages.stage("entropy path: latents", options.command(only)):
         photos, resize = shipped_set("calibration"), declared_resize(task.chain.teacher)
-        samples = calibration_latents(task.chain, photos, static, resize)
+        samples = calibration_latents(task.chain, photos, resize)
     with stages.stage("entropy path: integers", options.command(only)):
-        return integer_export(task.chain, samples, static)
+        return integer_export(task.chain, samples)
 
 
 def _in_order(files: Sequence[OnnxGraph], graphs: Sequence[Graph]) -> list[OnnxGraph]:
@@ -207,7 +208,7 @@ def _with_engines(graph: FinishedGraph, options: ExportOptions, profile: SizeRan
                 engine_from_onnx(
                     graph.onnx,
                     engine_target(name),
-                    profile,
+                    covering_golden(profile) if graph.onnx.integer else profile,
                     options.log_folder,
                     audit=graph.audit,
                     allow_partial=options.allow_partial,

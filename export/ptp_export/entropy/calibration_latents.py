@@ -6,21 +6,20 @@ import torch
 
 from ptp_calibration import PhotoSet
 from ptp_calibration.integer_path import LatentSample
-from ptp_export.oracle.photo_sizes import fit_photo, resized_photo
+from ptp_export.oracle.photo_sizes import resized_photo
 from ptp_export.oracle.reference import ReferenceChain
-from ptp_export.sizes import Size
 from ptp_runtime.manifest import DeclaredResize
 
 
-def calibration_latents(
-    chain: ReferenceChain, photos: PhotoSet, size: Size | None, resize: DeclaredResize | None
-) -> list[LatentSample]:
+def calibration_latents(chain: ReferenceChain, photos: PhotoSet, resize: DeclaredResize | None) -> list[LatentSample]:
     """Latents of every photo at every rate, from the analysis in torch.
+
+    The photos keep their own sizes whatever size a bundle is for: bundles of one task that differ in size alone then
+    have the same entropy path, and read each other's streams.
 
     Args:
         chain: the codec, with the task's prompts.
         photos: to calibrate on.
-        size: of a static export; None: the photos' own.
         resize: what the task declares.
     """
     codec = chain.codec
@@ -29,7 +28,7 @@ def calibration_latents(
     samples = []
     for photo in photos:
         # One analysis serves all rates: the gains multiply what it gives.
-        y, z = chain.latents(resized_photo(fit_photo(photo.image, size, resize), resize), gains)
+        y, z = chain.latents(resized_photo(photo.image, resize), gains)
         samples += [
             LatentSample(torch.round(z[rate]).to(torch.int32).numpy(), y[rate].contiguous().numpy())
             for rate in range(len(y))

@@ -10,6 +10,7 @@ import onnx
 from numpy.typing import NDArray
 
 from ptp_calibration.integer_path import IntegerOracle, LatentSample
+from ptp_export.sizes import PAD_MULTIPLE, Size, SizeRange
 from ptp_model.context.schedule import Step
 from ptp_model.quantization import CONTEXT_LIMIT, MEAN_STEPS
 from ptp_runtime.entropy_path import place_of, write_decoded
@@ -56,6 +57,17 @@ def golden_test(
         known |= {name: found[name] for name in carried}
         steps.append(GoldenStep(step.channels, step.region, index, mean, carried, own))
     return GoldenTest(z_hat, q, tuple(steps), outputs, layers)
+
+
+def covering_golden(sizes: SizeRange) -> SizeRange:
+    """Photo sizes that include the golden test's: an engine that cannot run the test is not trusted."""
+    rows, columns = ROWS * PAD_MULTIPLE, COLUMNS * PAD_MULTIPLE
+    low, high = sizes.smallest, sizes.largest
+    return SizeRange(
+        Size(min(low.height, rows), min(low.width, columns)),
+        sizes.typical,
+        Size(max(high.height, rows), max(high.width, columns)),
+    )
 
 
 def _computed(

@@ -140,7 +140,7 @@ def _integers(found: IntegerResult) -> str:
     worst, whole = found.certificate["worst"], total(found.costs)
     return (
         f"Entropy path in integers: proved exact (closest to 2^24: {worst['layer']}, channel {worst['channel']}, at"
-        f" {worst['share']:.0%}); {found.differing} of {found.compared} indices and means differ from an independent"
+        f" {worst['share']:.2%}); {found.differing} of {found.compared} indices and means differ from an independent"
         f" implementation; {whole.integer_bytes} bytes against {whole.float_bytes} with the float path"
         f" ({found.cost:+.2%}, limit {found.limit:+.0%})."
     )
