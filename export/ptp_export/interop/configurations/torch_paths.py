@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch._dynamo import config as dynamo_config
 
 from ptp_export.interop.configurations.configuration import (
     Arrays,
@@ -102,7 +103,7 @@ class _TorchRun:
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """See the protocol."""
         try:
-            with _switches(self._settings), torch.no_grad():
+            with _switches(self._settings), _every_graph_compiled(), torch.no_grad():
                 outputs = self._forward(*(self._tensor(inputs[name]) for name in self._module.input_names))
                 arrays = [np.ascontiguousarray(output.cpu().numpy()) for output in outputs]
         except RuntimeError as error:
@@ -120,6 +121,12 @@ class _TorchRun:
     def close(self) -> None:
         """See the protocol."""
         del self._forward, self._module
+
+
+def _every_graph_compiled() -> AbstractContextManager[object]:
+    """All graphs share one ``forward``, and TorchDynamo gives up on a function that it has compiled eight times."""
+    patch: AbstractContextManager[object] = dynamo_config.patch(recompile_limit=1024, accumulated_recompile_limit=4096)
+    return patch
 
 
 @contextmanager

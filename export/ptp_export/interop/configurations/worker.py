@@ -47,7 +47,7 @@ def onednn_kernel() -> str:
         os.dup2(printed.fileno(), 1)
         try:
             with torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):  # type: ignore[no-untyped-call]
-                functional.conv2d(torch.ones(1, 32, 16, 16), torch.ones(32, 32, 3, 3), padding=1)
+                functional.conv2d(torch.ones(1, 32, 40, 40), torch.ones(32, 32, 3, 3), padding=1)
         finally:
             # oneDNN prints with C's stdio, which keeps what it has in memory while this is a file.
             ctypes.CDLL(None).fflush(None)
