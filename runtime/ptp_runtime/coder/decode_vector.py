@@ -43,8 +43,9 @@ _ONE32, _TWO32 = np.uint32(1), np.uint32(2)
 
 
 def _pack_run(stride: int) -> Callable[..., Any]:
-    """What packs the coded ones of ``runs`` times eight positions: from ``first`` on all of them or, for stride 2,
-    every second one, beginning with the ``odd``-th; it takes and returns how many are packed already."""
+    """What packs those of ``runs`` times eight positions whose index is ``skip`` … ``until`` - 1: from ``first`` on all
+    of them or, for stride 2, every second one, beginning with the ``odd``-th; it takes and returns how many are packed
+    already."""
 
     def declare(
         _context: Value,
@@ -53,20 +54,21 @@ def _pack_run(stride: int) -> Callable[..., Any]:
         runs: Value,
         odd: Value,
         skip: Value,
+        until: Value,
         count: Value,
         positions: Value,
         tables: Value,
     ) -> _Emitted:
         def emit(context: Value, builder: Value, signature: Value, arguments: Value) -> Value:
             kinds = signature.args
-            source, positions, tables = (v.data(context, builder, kinds[i], arguments[i]) for i in (0, 6, 7))
-            first, runs, odd, skip, count = arguments[1:6]
-            least = v.splat(builder, builder.trunc(skip, _I32))
+            source, positions, tables = (v.data(context, builder, kinds[i], arguments[i]) for i in (0, 7, 8))
+            first, runs, odd, skip, until, count = arguments[1:7]
+            least, width = (v.splat(builder, builder.trunc(n, _I32)) for n in (skip, builder.sub(until, skip)))
             loop = Loop(builder, [_I64(0), first, count])
             done, place, have = loop.values
             loop.begin(builder.icmp_signed("<", done, runs))
             index = builder.zext(v.load_spread(builder, v.I8, source, place, stride, odd), v.vector(_I32))
-            mask = v.mask_bits(builder, builder.icmp_signed(">=", index, least))
+            mask = v.mask_bits(builder, builder.icmp_unsigned("<", builder.sub(index, least), width))
             order = v.permutation(builder, v.PACK_FIRST, "pack_first", mask)
             v.store(builder, builder.trunc(v.permute(builder, index, order), v.vector(v.I16)), tables, have)
             base = builder.trunc(builder.add(place, odd), _I32)
@@ -76,7 +78,7 @@ def _pack_run(stride: int) -> Callable[..., Any]:
             loop.close([builder.add(done, _I64(1)), builder.add(place, _I64(stride * WIDTH)), have])
             return loop.values[2]
 
-        return types.int64(indexes, first, runs, odd, skip, count, positions, tables), emit
+        return types.int64(indexes, first, runs, odd, skip, until, count, positions, tables), emit
 
     return declare
 
@@ -157,7 +159,7 @@ def _largest(indexes: U8) -> int:
     return int(highest)
 
 
-_select = (read(_u8), _i64, _i64, _i64, _i64, _i64, read(_u8), _i64, write(_i32), write(_u16))
+_select = (read(_u8), _i64, _i64, _i64, _i64, _i64, read(_u8), _i64, write(_i32), write(_u16), _i64)
 
 
 @kernel(_i64(*_select))
@@ -172,10 +174,16 @@ def select(
     scale_count: int,
     positions: I32,
     tables: U16,
+    until: int,
 ) -> int:
-    """As ``decode_kernels.select``; ``positions`` and ``tables`` have SLACK more places than there are positions."""
-    if _largest(indexes) >= scale_count:  # perhaps at a position that the step does not look at
-        return _select_scalar(indexes, channels, rows, columns, parity, skip, live, scale_count, positions, tables)
+    """As ``decode_kernels.select``, of indices below ``until`` only.
+
+    ``positions`` and ``tables`` have SLACK more places than there are positions.
+    """
+    suspect = _largest(indexes) >= scale_count  # perhaps at a position that the step does not look at
+    arguments = indexes, channels, rows, columns, parity, skip, live, scale_count, positions, tables
+    if suspect and _select_scalar(*arguments) < 0:
+        return BAD_INDEX
     count, stride = np.int64(0), np.int64(1) if parity == 0 else np.int64(2)
     lines, line = (np.int64(1), rows * columns) if parity == 0 else (rows, columns)
     runs = line // (stride * WIDTH)
@@ -187,14 +195,14 @@ def select(
             base = (channel * lines + row) * line
             odd = np.int64(0) if parity == 0 else (row + parity - 1) & 1
             if parity == 0:
-                count = _pack_all(indexes, base, runs, odd, skip, count, positions, tables)
+                count = _pack_all(indexes, base, runs, odd, skip, until, count, positions, tables)
             else:
-                count = _pack_half(indexes, base, runs, odd, skip, count, positions, tables)
+                count = _pack_half(indexes, base, runs, odd, skip, until, count, positions, tables)
             for position in range(base + runs * stride * WIDTH + odd, base + line, stride):
                 index = np.int64(indexes[position])
                 positions[count] = np.int32(position)
                 tables[count] = np.uint16(index)
-                count += 1 if index >= skip else 0
+                count += 1 if skip <= index < until else 0
     return int(count)
 
 
@@ -341,7 +349,7 @@ def decode_step(
         How many symbols are coded (or BAD_INDEX, LOST_POINTER, BAD_ESCAPE), the next word, the next bit of the bypass,
         the hash.
     """
-    count = select(indexes, channels, rows, columns, parity, skip, live, scale_count, positions, tables)
+    count = select(indexes, channels, rows, columns, parity, skip, live, scale_count, positions, tables, 256)
     if count < 0:
         return BAD_INDEX, pointer, bit, state
     pointer = decode_lanes(tables, count, entries, states, words, pointer, region.size // 2, codes.view(np.uint8))

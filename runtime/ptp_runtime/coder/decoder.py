@@ -112,9 +112,8 @@ class StreamDecoder:
         check_shape("z", (channels, rows, columns))
         out = np.zeros((channels, rows, columns), np.int32)
         names = self._tables.scale_count + np.arange(channels)
-        self._decode(
-            np.arange(out.size, dtype=np.int32), np.repeat(names, rows * columns).astype(np.uint16), out, False
-        )
+        tables = np.repeat(names, rows * columns).astype(np.uint16)
+        self._decode(np.arange(out.size, dtype=np.int32), tables, out.size, out, False)
         return out
 
     def step(
@@ -156,12 +155,9 @@ class StreamDecoder:
         if self._vectors and self._lookups.direct and self._steps_done < self._tail_step:
             self._decode_at_once(step, room, target.reshape(-1), witness)
             return target
-        count = self._kernels.select(*step, room.positions, room.tables)
-        if count < 0:
-            raise self._bad_index()
-        self._decode(
-            room.positions[:count], room.tables[:count], target, self._lookups.direct and self._vectors, witness
-        )
+        count, late = self._select(step, room)
+        in_codes = self._lookups.direct and self._vectors
+        self._decode(room.positions[:count], room.tables[:count], late, target, in_codes, witness)
         return target
 
     def finish(self) -> None:
@@ -181,10 +177,33 @@ class StreamDecoder:
         if self._hash != self._written_hash:
             raise self._lost("the hash of symbols and scale indices", f"{self._written_hash:08x}", f"{self._hash:08x}")
 
+    def _select(self, step: _Selection, room: _Room) -> tuple[int, int]:
+        """Puts the coded positions of a step and their tables into the room, in stream order.
+
+        Returns:
+            How many they are, and how many of them, at their end, may belong to the tail if it begins in this step.
+        """
+        least = self._prefix.tail.least_table if self._steps_done == self._tail_step else 0
+        if self._vectors and least:
+            early = decode_vector.select(*step, room.positions, room.tables, max(least, step[5]))
+            rest = (*step[:5], max(least, step[5]), *step[6:])
+            late = decode_vector.select(*rest, room.positions[early:], room.tables[early:], 256) if early >= 0 else -1
+            count = early + late
+        elif self._vectors:
+            count = late = decode_vector.select(*step, room.positions, room.tables, 256)
+        else:
+            count = late = decode_kernels.select(*step, room.positions, room.tables)
+            if count >= 0 and least:
+                late = decode_kernels.move_late(room.positions[:count], room.tables[:count], least)
+        if count < 0:
+            raise self._bad_index()
+        return count, late
+
     def _decode(
         self,
         positions: npt.NDArray[np.int32],
         tables: npt.NDArray[np.uint16],
+        late: int,
         out: npt.NDArray[Any],
         in_codes: bool,
         witness: int = 0,
@@ -194,7 +213,6 @@ class StreamDecoder:
         entries = self._lookups.decode_entries if in_codes else self._tables.decode_entries
         symbols, lead = np.empty(count, np.uint8), count if number < self._tail_step else 0
         if number == self._tail_step:
-            late = decode_kernels.move_late(positions, tables, tail.least_table) if tail.least_table else count
             if late < tail.symbols:
                 raise self._lost("the tail", f"at least {tail.symbols} symbols to choose from", str(late))
             lead = count - tail.symbols
