@@ -60,14 +60,27 @@ class IntegerOracle:
             if instruction.operator == "Conv"
         }
         self._scales: dict[tuple[str, str], NDArray[np.float32]] = {}
-        # Shifts of what graphs hand to each other do not depend on the numbers: found once, on the smallest latent.
+        # Shifts of what graphs hand to each other do not depend on the numbers: found once, on a small empty latent.
         self._shifts: dict[str, Integers] = {}
+        known: dict[str, Integers] = {}
         for name, program in self._programs.items():
-            empty = {given: np.zeros((1, channels, 4, 4), np.int64) for given, channels in program.inputs.items()}
-            tensors = self._computed(name, empty)
+            for given, channels in program.inputs.items():
+                side = 8 if given == Y_INT else 2
+                known.setdefault(given, np.zeros((1, channels, side, side), np.int64))
+            tensors = self._computed(name, known)
             for output, dtype in program.outputs.items():
+                known[output] = tensors[output].numbers
                 if dtype == "float32":
                     self._shifts[output] = tensors[output].shift
+
+    @property
+    def graphs(self) -> tuple[str, ...]:
+        """Names of the graphs, in order."""
+        return tuple(self._programs)
+
+    def inputs(self, name: str) -> tuple[str, ...]:
+        """Names of what a graph reads."""
+        return tuple(self._program(name).inputs)
 
     def run(self, name: str, inputs: Mapping[str, NDArray[np.integer[Any]]]) -> dict[str, Integers]:
         """Outputs of one graph.
