@@ -12,6 +12,7 @@ import torch
 from ptp_export.graphs.graphs_from_model import graphs_from_model
 from ptp_export.graphs.interface import Graph
 from ptp_model import checkpoint
+from ptp_runtime.arithmetic import Arithmetic, cpu_arithmetic
 from ptp_runtime.bundle import Bundle
 from ptp_runtime.manifest import GraphEntry
 
@@ -54,6 +55,10 @@ class EagerBackend:
         model = loaded.tasks[task]
         graphs = graphs_from_model(loaded.codec, task, model.prompts, model.teacher)
         self.graphs = {graph.name: graph for graph in graphs}
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        return cpu_arithmetic("torch eager", f"torch {torch.__version__}", torch.get_num_threads())
 
     def load(self, bundle: Bundle, graph: GraphEntry) -> EagerGraph:
         return EagerGraph(self.graphs[graph.name], tuple(spec.name for spec in graph.inputs))

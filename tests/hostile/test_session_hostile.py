@@ -16,6 +16,7 @@ from ptp_runtime.coder import StreamDecoder
 from ptp_runtime.errors import (
     BundleError,
     DesynchronisedError,
+    InexactBackendError,
     NotAStreamError,
     StreamError,
     TruncatedStreamError,
@@ -28,11 +29,17 @@ from ptp_runtime.session import Session
 pytestmark = pytest.mark.runtime
 
 
+@pytest.fixture(scope="module", params=["float", "integer"])
+def mode(request: pytest.FixtureRequest) -> str:
+    """Of the entropy path."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
+def session(tmp_path_factory: pytest.TempPathFactory, mode: str) -> Session:
     """Of a pocket bundle."""
     folder = tmp_path_factory.mktemp("hostile") / "bundle"
-    return Session.open(write_pocket_bundle(folder, task="view"), backend=PocketBackend())
+    return Session.open(write_pocket_bundle(folder, task="view", mode=mode), backend=PocketBackend())
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +85,7 @@ def test_every_flipped_bit_is_refused(session: Session, stream: bytes, where: in
         session.decode(bytes(flipped))
 
 
-def test_a_backend_that_computes_otherwise_is_noticed(tmp_path: Path, stream: bytes) -> None:
+def test_a_backend_that_computes_otherwise_is_noticed(tmp_path: Path, stream: bytes, mode: str) -> None:
     """The same bundle, one scale index off by one in one place: what two GPUs may do to one another."""
 
     class OtherBackend(PocketBackend):
@@ -97,9 +104,14 @@ def test_a_backend_that_computes_otherwise_is_noticed(tmp_path: Path, stream: by
                 loaded.run = shifted  # type: ignore[method-assign]
             return loaded
 
-    session = Session.open(write_pocket_bundle(tmp_path / "bundle", task="view"), backend=OtherBackend())
+    folder = write_pocket_bundle(tmp_path / "bundle", task="view", mode=mode)
+    if mode == "integer":
+        with pytest.raises(InexactBackendError, match="'step_02'"):
+            Session.open(folder, backend=OtherBackend())
+        return
+    session = Session.open(folder, backend=OtherBackend())
 
-    with pytest.raises(DesynchronisedError):
+    with pytest.raises(DesynchronisedError, match="in step 3"):
         session.decode(stream)
 
 

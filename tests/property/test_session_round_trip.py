@@ -10,25 +10,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptp_runtime.latents import Latents
+from ptp_runtime.manifest import TensorInfo
 from ptp_runtime.selftest import PocketBackend, write_pocket_bundle
 from ptp_runtime.session import Session
 from ptp_runtime.tasks import View
 
 pytestmark = pytest.mark.runtime
 
-CONTEXTS = ("checkerboard", "zigzag", "whole")
+CONTEXTS = ("checkerboard", "zigzag", "whole", "checkerboard integer", "zigzag integer")
+"""Schedule and kind of the entropy path, float unless it is said."""
 
 
 @pytest.fixture(scope="module")
 def sessions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Session]:
     """One session for each context model; the task is the cheapest."""
     folder = tmp_path_factory.mktemp("sessions")
-    return {
-        context: Session.open(
-            write_pocket_bundle(folder / context, task="view", context=context), backend=PocketBackend()
-        )
-        for context in CONTEXTS
-    }
+    opened = {}
+    for name in CONTEXTS:
+        context, _, mode = name.partition(" ")
+        bundle = write_pocket_bundle(folder / name, task="view", context=context, mode=mode or "float")
+        opened[name] = Session.open(bundle, backend=PocketBackend())
+    return opened
 
 
 @cache
@@ -96,6 +98,13 @@ def test_every_position_is_coded_once(sessions: dict[str, Session], context: str
     assert (count == 1).all()
 
 
+def _contexts(session: Session) -> list[TensorInfo]:
+    """What the last step reads of earlier steps, y_int apart."""
+    last = session.manifest.graph(session.manifest.entropy.schedule[-1].graph)
+    hyper = {tensor.name for tensor in session.manifest.graph("hyper").outputs}
+    return [tensor for tensor in last.inputs if tensor.name not in hyper | {"y_int"}]
+
+
 @pytest.mark.parametrize("context", CONTEXTS)
 def test_later_steps_depend_on_earlier_symbols(sessions: dict[str, Session], context: str) -> None:
     """Else a decoder that fed its contexts wrongly would pass every test above."""
@@ -105,7 +114,9 @@ def test_later_steps_depend_on_earlier_symbols(sessions: dict[str, Session], con
 
     blind = np.zeros_like(encoded.latents.y_int)
     last = len(places) - 1
-    outputs = session._path.step(last, places[last], encoded.latents.hyper, blind)
+    # The context of an earlier step is blind as well.
+    contexts = {tensor.name: np.zeros((1, 6, *blind.shape[2:]), np.float32) for tensor in _contexts(session)}
+    outputs = session._path.step(last, places[last], {**encoded.latents.hyper, **contexts}, blind)
 
     assert not np.array_equal(outputs.mean, encoded.latents.steps[last].mean)
     assert not np.array_equal(outputs.index, encoded.latents.steps[last].index)
