@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from ptp_runtime.bitstream import StreamHeader
 from ptp_runtime.coder import Parity, StreamDecoder, StreamEncoder, decode_kernels, decode_vector
 from ptp_runtime.coder.kernel_choice import Kernels
 from ptp_runtime.coder.lookups import lookups_of
+from ptp_runtime.coder.signatures import ready
 from ptp_runtime.errors import PtpError
 from ptp_runtime.tables import Table, Tables, gaussian_tables, table_from_pmf
 
@@ -32,8 +33,21 @@ EDGE = Tables.build(
 Step = tuple[Any, Any, int, Parity]
 
 
+class Image(NamedTuple):
+    """What is coded; its name is short, for messages."""
+
+    tables: Tables
+    header: StreamHeader
+    z: Any
+    steps: list[Step]
+
+    def __repr__(self) -> str:
+        name = {id(GAUSSIAN): "Gaussian", id(SHIFTED): "shifted", id(EDGE): "edge"}[id(self.tables)]
+        return f"Image({name}, {self.header}, {[(s.shape, s.dtype.name, parity) for s, _, _, parity in self.steps]})"
+
+
 @st.composite
-def images(draw: st.DrawFn) -> tuple[Tables, StreamHeader, Any, list[Step]]:
+def images(draw: st.DrawFn) -> Image:
     """Tables, header, z, and steps of all shapes: whole vectors, remainders, single columns, nothing at all."""
     tables = draw(st.sampled_from([GAUSSIAN, GAUSSIAN, SHIFTED, EDGE]))
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
@@ -65,10 +79,10 @@ def images(draw: st.DrawFn) -> tuple[Tables, StreamHeader, Any, list[Step]]:
         step_checks=draw(st.booleans()),
     )
     z = np.clip(random.normal(0, draw(st.sampled_from([0.5, 30.0])), (3, 3, 5)), -32768, 32767).astype(np.int32)
-    return tables, header, z, steps
+    return Image(tables, header, z, steps)
 
 
-def encoded(image: tuple[Tables, StreamHeader, Any, list[Step]], kernels: Kernels) -> bytes:
+def encoded(image: Image, kernels: Kernels) -> bytes:
     tables, header, z, steps = image
     encoder = StreamEncoder(tables, header, kernels)
     encoder.z_step(z)
@@ -77,7 +91,7 @@ def encoded(image: tuple[Tables, StreamHeader, Any, list[Step]], kernels: Kernel
     return encoder.finish()
 
 
-def decoded(data: bytes, image: tuple[Tables, StreamHeader, Any, list[Step]], kernels: Kernels) -> list[Any]:
+def decoded(data: bytes, image: Image, kernels: Kernels) -> list[Any]:
     tables, _, z, steps = image
     decoder = StreamDecoder(data, tables, kernels=kernels)
     got = [decoder.z_step(*z.shape[1:])]
@@ -89,7 +103,7 @@ def decoded(data: bytes, image: tuple[Tables, StreamHeader, Any, list[Step]], ke
 @settings(max_examples=300, deadline=None)
 @given(images())
 def test_both_kinds_of_kernels_write_the_same_bytes_and_read_the_same_symbols(
-    image: tuple[Tables, StreamHeader, Any, list[Step]],
+    image: Image,
 ) -> None:
     data = encoded(image, Kernels.SCALAR)
 
@@ -104,7 +118,7 @@ def test_both_kinds_of_kernels_write_the_same_bytes_and_read_the_same_symbols(
             assert np.array_equal(plane, np.where(mask, symbols, 0))
 
 
-def outcome(data: bytes, image: tuple[Tables, StreamHeader, Any, list[Step]], kernels: Kernels) -> Any:
+def outcome(data: bytes, image: Image, kernels: Kernels) -> Any:
     try:
         return [array.tolist() for array in decoded(data, image, kernels)]
     except PtpError as error:
@@ -113,9 +127,7 @@ def outcome(data: bytes, image: tuple[Tables, StreamHeader, Any, list[Step]], ke
 
 @settings(max_examples=200, deadline=None)
 @given(images(), st.integers(0, 2**32 - 1))
-def test_both_meet_another_index_with_the_same_error(
-    image: tuple[Tables, StreamHeader, Any, list[Step]], seed: int
-) -> None:
+def test_both_meet_another_index_with_the_same_error(image: Image, seed: int) -> None:
     """Desynchronised decoders read words and escapes that were never written; both kinds must notice it alike."""
     tables, header, z, steps = image
     data, random = encoded(image, Kernels.SCALAR), np.random.default_rng(seed)
@@ -124,16 +136,14 @@ def test_both_meet_another_index_with_the_same_error(
         other = random.random(indexes.shape) < 0.05
         drawn = random.integers(0, tables.scale_count + 1, indexes.shape)  # one of them has no table
         changed.append((symbols, np.where(other, drawn, indexes).astype(np.uint8), first, parity))
-    wrong = (tables, header, z, changed)
+    wrong = Image(tables, header, z, changed)
 
     assert outcome(data, wrong, Kernels.VECTOR) == outcome(data, wrong, Kernels.SCALAR)
 
 
 @settings(max_examples=150, deadline=None)
 @given(images(), st.sampled_from(["index", "wide", "skipped"]), st.integers(0, 2**32 - 1))
-def test_both_encoders_refuse_the_same(
-    image: tuple[Tables, StreamHeader, Any, list[Step]], fault: str, seed: int
-) -> None:
+def test_both_encoders_refuse_the_same(image: Image, fault: str, seed: int) -> None:
     """A bad index or symbol, at a position that the step looks at or at one that it does not."""
     tables, header, z, steps = image
     usable = [number for number, (symbols, *_) in enumerate(steps) if symbols.size]
@@ -150,7 +160,7 @@ def test_both_encoders_refuse_the_same(
         indexes.flat[at] = max(int(indexes.flat[at]), min(header.skip_index, tables.scale_count - 1))
     else:
         symbols.flat[at], indexes.flat[at] = 1, 0
-    wrong = (tables, header, z, [*steps[:number], (symbols, indexes, first, parity), *steps[number + 1 :]])
+    wrong = Image(tables, header, z, [*steps[:number], (symbols, indexes, first, parity), *steps[number + 1 :]])
 
     def answer(kernels: Kernels) -> Any:
         try:
@@ -174,6 +184,8 @@ def test_lanes_of_garbage_stop_where_the_scalar_ones_stop(seed: int, count: int,
     tables = random.integers(0, GAUSSIAN.scale_count + GAUSSIAN.hyper_count, count).astype(np.uint16)
     start = random.integers(1 << 16, 1 << 32, lanes, dtype=np.uint32)
     words = random.integers(0, 1 << 16, limit + lanes).astype(np.uint16)
+    ready(decode_kernels.decode_lanes)
+    ready(decode_vector.decode_lanes)
     results = []
     for module in (decode_kernels, decode_vector):
         states, members = start.copy(), np.zeros(count, np.uint8)
@@ -205,6 +217,6 @@ def test_codes_stand_for_the_integers_that_the_tables_name(tables: Tables) -> No
 
 def test_auto_is_one_of_the_two() -> None:
     header = StreamHeader(identity=b"abcd", task=0, width=16, height=16, steps=0)
-    image = (GAUSSIAN, replace(header, lanes=32), np.zeros((3, 2, 2), np.int16), [])
+    image = Image(GAUSSIAN, replace(header, lanes=32), np.zeros((3, 2, 2), np.int16), [])
 
     assert encoded(image, Kernels.AUTO) == encoded(image, Kernels.SCALAR)

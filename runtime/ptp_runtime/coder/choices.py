@@ -7,21 +7,17 @@ alone: the same symbols give the same bytes on every machine.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
 from ptp_runtime.bitstream.prefix import MAX_TAIL, zero_map_from_channels
 from ptp_runtime.coder.encode_kernels import COUNT, ESCAPES, OCCUPIED, PRICE, keep_segments, sum_by_table
-from ptp_runtime.tables import PROBABILITY_BITS, Tables
+from ptp_runtime.tables import PROBABILITY_BITS
 
 PRICE_UNIT = 256
 """Prices are in 1/256 bit."""
-_PRICE_OF_FREQUENCY = np.array(
-    [0] + [PRICE_UNIT * PROBABILITY_BITS - ((f**PRICE_UNIT).bit_length() - 1) for f in range(1, 1 << PROBABILITY_BITS)],
-    np.uint16,
-)
-"""-256·log2(f / 4096), rounded up: the bit length of f^256 is the exact floor of 256·log2 f, plus 1."""
 
 LANES_BY_BYTES = ((3000, 8), (8000, 16))
 """Below so many bytes so many lanes, else 32: each lane costs half a byte, and few symbols need no speed."""
@@ -69,10 +65,12 @@ class Symbols:
         return replace(self, values=values, keys=keys, segments=segments)
 
 
-def member_prices(tables: Tables) -> npt.NDArray[np.uint16]:
-    """uint16 [T·256]: what member k of table t costs, at 256·t + k, in 1/256 bit."""
-    prices: npt.NDArray[np.uint16] = _PRICE_OF_FREQUENCY[tables.encode_entries & np.uint32(0xFFFF)]
-    return prices
+@cache
+def price_of_frequency() -> npt.NDArray[np.uint64]:
+    """uint64 [4096]: -256·log2(f / 4096), rounded up; f^256 has one bit more than the whole part of 256·log2 f says."""
+    total = PRICE_UNIT * PROBABILITY_BITS
+    prices = [total - ((f**PRICE_UNIT).bit_length() - 1) for f in range(1, 1 << PROBABILITY_BITS)]
+    return np.array([0, *prices], np.uint64)
 
 
 def choose_zero_map(symbols: Symbols) -> tuple[bytes, npt.NDArray[np.bool_]]:

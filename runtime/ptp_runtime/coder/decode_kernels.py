@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import types
 
-from ptp_runtime.coder.signatures import I32, U8, U16, U32, Signed, kernel, read, write
+from ptp_runtime.coder.signatures import I32, U8, U16, U32, Signed, inner, kernel, read, write
 
 _u8, _u16, _u32, _u64 = types.uint8, types.uint16, types.uint32, types.uint64
 _i16, _i32, _i64 = types.int16, types.int32, types.int64
@@ -146,7 +146,7 @@ def decode_tail(
         position += 1
 
 
-@kernel(_i64(read(_u8), _i64))
+@inner
 def _bit(region: U8, bit: int) -> int:
     """Bit of the bypass, which begins at the end of ``region``; -1 when it lies before the beginning."""
     byte = region.size - 1 - (bit >> 3)
@@ -155,7 +155,7 @@ def _bit(region: U8, bit: int) -> int:
     return int((np.int64(region[byte]) >> (bit & 7)) & 1)
 
 
-@kernel(types.UniTuple(_i64, 2)(read(_u8), _i64, _i64))
+@inner
 def _take_escape(region: U8, bit: int, order: int) -> tuple[int, int]:
     """Reads an escape at ``bit``: its distance·2 + sign and the bit behind it, or -1 twice when there is none."""
     prefix = 0

@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 from ptp_runtime.coder import vector_ir as v
 from ptp_runtime.coder.decode_kernels import _take_escape
 from ptp_runtime.coder.decode_kernels import select as _select_scalar
-from ptp_runtime.coder.signatures import I8, I32, U8, U16, U32, Signed, kernel, read, write
+from ptp_runtime.coder.signatures import I8, I32, U8, U16, U32, Signed, inner, kernel, read, write
 from ptp_runtime.coder.vector_ir import I32 as _I32
 from ptp_runtime.coder.vector_ir import I64 as _I64
 from ptp_runtime.coder.vector_ir import WIDTH, Loop, Value
@@ -151,7 +151,7 @@ _rows_of_16 = intrinsic(_rows_of(2))
 _rows_of_32 = intrinsic(_rows_of(4))
 
 
-@kernel(_i64(read(_u8)))
+@inner
 def _largest(indexes: U8) -> int:
     highest = np.uint8(0)
     for i in range(indexes.size):
@@ -234,7 +234,7 @@ def decode_lanes(
     return pointer if pointer <= limit else -1
 
 
-@kernel(_u32(_i64, _i64))
+@inner
 def _mixed(value: np.int64, table: np.int64) -> int:
     """What a symbol and its table add to the hash, before its weight."""
     mixed = np.uint32(np.uint32(np.uint16(value)) | np.uint32(np.uint32(table) + _ONE32) << np.uint32(16))

@@ -19,6 +19,7 @@ from ptp_runtime.coder import decode_kernels, decode_vector
 from ptp_runtime.coder.checks import HASH_WORDS, hash_start, step_check, with_witness
 from ptp_runtime.coder.kernel_choice import Kernels, use_vectors
 from ptp_runtime.coder.lookups import lookups_of
+from ptp_runtime.coder.signatures import ready
 from ptp_runtime.coder.steps import Parity, check_shape, flat_indexes
 from ptp_runtime.errors import CorruptStreamError, DesynchronisedError, StreamError, UsageError, WrongModelError
 from ptp_runtime.tables import Tables
@@ -28,6 +29,10 @@ MAX_PIXELS = 4096 * 4096
 
 _Selection = tuple[npt.NDArray[np.uint8], int, int, int, int, int, npt.NDArray[np.uint8], int]
 """The arguments of ``select`` that say what a step is."""
+
+_ALWAYS = (decode_kernels.decode_tail, decode_kernels.place)
+_SCALAR = (decode_kernels.select, decode_kernels.move_late, decode_kernels.decode_lanes)
+_VECTOR = (decode_vector.select, decode_vector.decode_lanes, decode_vector.place_codes, decode_vector.decode_step)
 
 
 class StreamDecoder:
@@ -78,6 +83,7 @@ class StreamDecoder:
         self._lookups = lookups_of(tables)
         self._vectors = use_vectors(kernels)
         self._kernels = decode_vector if self._vectors else decode_kernels
+        ready(*_ALWAYS, *(_VECTOR if self._vectors else _SCALAR))
         self._prefix, sealed, begin = take_prefix(payload, self.header)
         self._region = np.frombuffer(bytes(payload[begin:]), np.uint8)
         self._words = _padded_words(self._region, self.header.lanes)

@@ -23,7 +23,21 @@ from __future__ import annotations
 import numpy as np
 from numba import types
 
-from ptp_runtime.coder.signatures import I16, I32, I64, U8, U16, U32, U64, Signed, kernel, read, write, write_rows
+from ptp_runtime.coder.signatures import (
+    I16,
+    I32,
+    I64,
+    U8,
+    U16,
+    U32,
+    U64,
+    Signed,
+    inner,
+    kernel,
+    read,
+    write,
+    write_rows,
+)
 
 _u8, _u16, _u32, _u64 = types.uint8, types.uint16, types.uint32, types.uint64
 _i16, _i32, _i64 = types.int16, types.int32, types.int64
@@ -44,10 +58,8 @@ _MIX_SHIFT = np.uint32(15)
 _LOW32, _TABLE32, _ONE_TABLE32 = np.uint32(0xFFFF), np.uint32(0xFFFFFF00), np.uint32(1 << 16)
 _S8_32, _TWO32 = np.uint32(8), np.uint32(2)
 
-_codes = types.void(read(_i16), write(_u32), _u64, _u64, read(_i32), read(_i32), types.boolean)
 
-
-@kernel(_codes)
+@inner
 def _add_codes(
     values: I16, keys: U32, start: np.uint64, stop: np.uint64, offsets: I32, sizes: I32, direct: bool
 ) -> None:
@@ -61,7 +73,7 @@ def _add_codes(
         keys[i] = np.uint32(table << _S8 | code)
 
 
-@kernel(types.void(read(_u32), _u64, _u64, read(_u64), write_rows(_i64), _i64))
+@inner
 def _sum_up(keys: U32, start: np.uint64, stop: np.uint64, prices: U64, segments: I64, row: int) -> None:
     """Fills a segment's count, price and escapes. One sum carries both for a while, as long as neither overflows."""
     total, escapes, begin = _ZERO, _ZERO, start
@@ -265,7 +277,7 @@ def write_escapes(values: I16, keys: U32, prices: U64, offsets: I32, sizes: I32,
     return bit
 
 
-@kernel(_u32(read(_i16), read(_u32), _i64))
+@inner
 def _hashed(values: I16, keys: U32, number: int) -> int:
     """What symbols that follow ``number`` others add to the hash."""
     total, weight = np.uint32(0), np.uint32(2 * number + 1)

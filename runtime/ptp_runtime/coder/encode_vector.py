@@ -18,14 +18,27 @@ from ptp_runtime.coder import vector_ir as v
 from ptp_runtime.coder.decode_vector import _largest
 from ptp_runtime.coder.encode_kernels import _add_codes, _sum_up
 from ptp_runtime.coder.encode_kernels import gather as _gather_scalar
-from ptp_runtime.coder.signatures import I16, I32, I64, U8, U16, U32, U64, Signed, kernel, read, write, write_rows
+from ptp_runtime.coder.signatures import (
+    I16,
+    I32,
+    I64,
+    U8,
+    U16,
+    U32,
+    U64,
+    Signed,
+    inner,
+    kernel,
+    read,
+    write,
+    write_rows,
+)
 from ptp_runtime.coder.vector_ir import I32 as _I32
 from ptp_runtime.coder.vector_ir import I64 as _I64
 from ptp_runtime.coder.vector_ir import WIDTH, Loop, Value
 
 _u8, _u16, _u32, _u64 = types.uint8, types.uint16, types.uint32, types.uint64
 _i16, _i32, _i64 = types.int16, types.int32, types.int64
-_pair = types.UniTuple(_i64, 2)
 
 BAD_SKIPPED = -3
 OCCUPIED = 3
@@ -168,7 +181,7 @@ _rows_of_16 = intrinsic(_rows_of(2))
 _rows_of_32 = intrinsic(_rows_of(4))
 
 
-@kernel(_pair(read(_i16)), _pair(read(_i32)))
+@inner
 def _extremes(symbols: Signed) -> tuple[int, int]:
     """The least and the largest of the symbols and 0."""
     least, most = np.int32(0), np.int32(0)

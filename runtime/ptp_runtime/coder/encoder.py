@@ -20,9 +20,21 @@ from ptp_runtime.coder.checks import HASH_WORDS, hash_start, step_check
 from ptp_runtime.coder.choices import Symbols, choose_lanes, choose_tail_step, choose_zero_map, longest_tail
 from ptp_runtime.coder.kernel_choice import Kernels, use_vectors
 from ptp_runtime.coder.lookups import lookups_of
+from ptp_runtime.coder.signatures import ready
 from ptp_runtime.coder.steps import Parity, check_shape, flat_indexes
 from ptp_runtime.errors import UsageError
 from ptp_runtime.tables import SYMBOL_MAX, SYMBOL_MIN, Tables
+
+_ALWAYS = (
+    encode_kernels.gather_hyper,
+    encode_kernels.keep_segments,
+    encode_kernels.move_late,
+    encode_kernels.sum_by_table,
+    encode_kernels.write_escapes,
+    encode_kernels.hash_steps,
+    encode_kernels.encode_tail,
+)
+"""Kernels of which there is one kind."""
 
 
 class StreamEncoder:
@@ -40,6 +52,12 @@ class StreamEncoder:
         self._tables = tables
         self._lookups = lookups_of(tables)
         self._vectors = use_vectors(kernels)
+        self._gathers_codes = self._vectors and self._lookups.direct
+        ready(
+            *_ALWAYS,
+            encode_vector.gather_codes if self._gathers_codes else encode_kernels.gather,
+            (encode_vector if self._vectors else encode_kernels).encode_lanes,
+        )
         self._header = header
         self._values, self._keys = np.empty(0, np.int16), np.empty(0, np.uint32)
         self._used = 0
@@ -127,7 +145,7 @@ class StreamEncoder:
             self._tables.sizes,
         )
         rest = (self._lookups.prices, *self._room(flat.size), segments)
-        if self._vectors and self._lookups.direct:
+        if self._gathers_codes:
             count = encode_vector.gather_codes(*step, *rest)
         else:
             count = encode_kernels.gather(*step, self._lookups.direct, *rest)

@@ -1,4 +1,7 @@
-"""How the kernels' signatures are written.
+"""How kernels are declared, and when they are compiled.
+
+A kernel takes about 5 ms to come out of numba's cache, and a second to be compiled. So nothing happens when a module is
+imported; ``ready`` brings in what a coder is going to call, once in a process.
 
 Only what runs while a kernel is declared lives here. What gets compiled into kernels (constants, inner functions) stays
 in the kernels' own modules: numba's cache looks at the file of a kernel alone, and would keep a stale copy of anything
@@ -8,6 +11,7 @@ that changed elsewhere.
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Lock
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -27,9 +31,39 @@ Signed = npt.NDArray[np.int16] | npt.NDArray[np.int32]
 _Kernel = TypeVar("_Kernel", bound=Callable[..., Any])
 
 
+_wanted: dict[int, tuple[types.Type, ...]] = {}
+_ready: set[tuple[int, ...]] = set()
+_lock = Lock()
+
+
 def kernel(*signatures: types.Type) -> Callable[[_Kernel], _Kernel]:
-    """Compiles a function when its module is imported, or takes it from the cache; it releases the GIL."""
-    return cast("Callable[[_Kernel], _Kernel]", njit(list(signatures), cache=True, nogil=True, error_model="numpy"))
+    """Declares a function that Python calls after it was made ``ready``; it releases the GIL and is cached on disk."""
+
+    def declare(function: _Kernel) -> _Kernel:
+        dispatcher = njit(cache=True, nogil=True, error_model="numpy")(function)
+        _wanted[id(dispatcher)] = signatures
+        return cast("_Kernel", dispatcher)
+
+    return declare
+
+
+def inner(function: _Kernel) -> _Kernel:
+    """Declares a function that only kernels call: it is compiled into each of them."""
+    return cast("_Kernel", njit(nogil=True, error_model="numpy")(function))
+
+
+def ready(*kernels: Any) -> None:
+    """Compiles kernels for the types they were declared with, or takes them from the cache; for no others ever."""
+    names = tuple(map(id, kernels))
+    if names in _ready:
+        return
+    with _lock:
+        for dispatcher in kernels:
+            for signature in _wanted.get(id(dispatcher), ()):
+                dispatcher.compile(signature)
+            dispatcher.disable_compile()
+            _wanted.pop(id(dispatcher), None)
+        _ready.add(names)
 
 
 def read(kind: types.Type) -> types.Array:
