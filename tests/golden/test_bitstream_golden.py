@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from ptp_runtime.bitstream import StreamHeader, read_header
 from ptp_runtime.bitstream.header import header_start
 from ptp_runtime.coder import Parity, StreamDecoder, StreamEncoder
+from ptp_runtime.coder.kernel_choice import Kernels
 from ptp_runtime.tables import SCALES, Table, Tables, gaussian_tables, table_from_pmf
 
 pytestmark = pytest.mark.runtime
@@ -278,4 +279,18 @@ def test_a_reader_obeys_choices_that_our_writer_would_not_make(
         mask = {"all": inside >= 0, "even": inside == 0, "odd": inside == 1}[parity]
         decoded = decoder.step(indexes, first, PARITIES[parity], witness=witness)
         assert np.array_equal(decoded, np.where(mask, symbols, 0))
+    decoder.finish()
+
+
+@pytest.mark.parametrize("kernels", [Kernels.SCALAR, Kernels.VECTOR])
+def test_a_reader_obeys_a_tail_that_picks_among_the_channels_of_z(kernels: Kernels) -> None:
+    """The tail begins in z and takes symbols of the higher hyper tables only: they stand behind the others."""
+    z = np.random.default_rng(3).integers(-3, 3, (3, 4, 5))
+    symbols = [(int(v), TABLES.scale_count + c) for c, plane in enumerate(z) for v in plane.flat]
+    tables, start = reference_tables(TABLES), header_start(small_header(lanes=16))
+    choices = reference.Choices(16, frozenset(), b"", (9, TABLES.scale_count + 1, 0))
+    data = reference.encode(start, tables, [symbols], choices, False)
+
+    decoder = StreamDecoder(data, TABLES, kernels=kernels)
+    assert np.array_equal(decoder.z_step(4, 5), z)
     decoder.finish()

@@ -30,8 +30,8 @@ MAX_PIXELS = 4096 * 4096
 _Selection = tuple[npt.NDArray[np.uint8], int, int, int, int, int, npt.NDArray[np.uint8], int]
 """The arguments of ``select`` that say what a step is."""
 
-_ALWAYS = (decode_kernels.decode_tail, decode_kernels.place)
-_SCALAR = (decode_kernels.select, decode_kernels.move_late, decode_kernels.decode_lanes)
+_ALWAYS = (decode_kernels.move_late, decode_kernels.decode_tail, decode_kernels.place)
+_SCALAR = (decode_kernels.select, decode_kernels.decode_lanes)
 _VECTOR = (decode_vector.select, decode_vector.decode_lanes, decode_vector.place_codes, decode_vector.decode_step)
 
 
@@ -118,8 +118,11 @@ class StreamDecoder:
         check_shape("z", (channels, rows, columns))
         out = np.zeros((channels, rows, columns), np.int32)
         names = self._tables.scale_count + np.arange(channels)
-        tables = np.repeat(names, rows * columns).astype(np.uint16)
-        self._decode(np.arange(out.size, dtype=np.int32), tables, out.size, out, False)
+        positions, tables = np.arange(out.size, dtype=np.int32), np.repeat(names, rows * columns).astype(np.uint16)
+        late, least = out.size, self._prefix.tail.least_table
+        if self._tail_step == 0 and least:
+            late = decode_kernels.move_late(positions, tables, least)
+        self._decode(positions, tables, late, out, False)
         return out
 
     def step(
