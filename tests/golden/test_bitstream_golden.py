@@ -18,6 +18,7 @@ from ptp_runtime.bitstream import StreamHeader, read_header
 from ptp_runtime.bitstream.header import header_start
 from ptp_runtime.coder import Parity, StreamDecoder, StreamEncoder
 from ptp_runtime.coder.kernel_choice import Kernels
+from ptp_runtime.errors import DesynchronisedError
 from ptp_runtime.tables import SCALES, Table, Tables, gaussian_tables, table_from_pmf
 
 pytestmark = pytest.mark.runtime
@@ -283,14 +284,18 @@ def test_a_reader_obeys_choices_that_our_writer_would_not_make(
 
 
 @pytest.mark.parametrize("kernels", [Kernels.SCALAR, Kernels.VECTOR])
-def test_a_reader_obeys_a_tail_that_picks_among_the_channels_of_z(kernels: Kernels) -> None:
-    """The tail begins in z and takes symbols of the higher hyper tables only: they stand behind the others."""
-    z = np.random.default_rng(3).integers(-3, 3, (3, 4, 5))
+@pytest.mark.parametrize(("least", "fits"), [(1, True), (2, False)])
+def test_a_tail_in_z_takes_symbols_of_the_tables_that_it_names(kernels: Kernels, least: int, fits: bool) -> None:
+    """Six symbols of hyper table ``least`` and above; table 2 alone has four."""
+    z = np.random.default_rng(3).integers(-3, 3, (3, 1, 4))
     symbols = [(int(v), TABLES.scale_count + c) for c, plane in enumerate(z) for v in plane.flat]
     tables, start = reference_tables(TABLES), header_start(small_header(lanes=16))
-    choices = reference.Choices(16, frozenset(), b"", (9, TABLES.scale_count + 1, 0))
-    data = reference.encode(start, tables, [symbols], choices, False)
+    choices = reference.Choices(16, frozenset(), b"", (6, TABLES.scale_count + least, 0))
+    decoder = StreamDecoder(reference.encode(start, tables, [symbols], choices, False), TABLES, kernels=kernels)
 
-    decoder = StreamDecoder(data, TABLES, kernels=kernels)
-    assert np.array_equal(decoder.z_step(4, 5), z)
+    if not fits:
+        with pytest.raises(DesynchronisedError, match="at least 6 symbols to choose from; got 4"):
+            decoder.z_step(1, 4)
+        return
+    assert np.array_equal(decoder.z_step(1, 4), z)
     decoder.finish()
