@@ -17,6 +17,7 @@ from ptp_export.verify.cli import verify_command
 from ptp_runtime import Session
 from ptp_runtime.bundle import Bundle
 from ptp_runtime.errors import ExportError
+from ptp_runtime.golden import GoldenTest
 from ptp_runtime.images import load_image
 
 
@@ -29,10 +30,24 @@ def test_the_bundle_says_what_it_is(demo_bundle: Path) -> None:
     assert manifest.task.name == "seg"
     assert manifest.task.classes[8] == "cat"
     precisions = {graph.role: graph.precision for graph in manifest.graphs}
-    assert precisions == {"analysis": "fp16", "entropy": "fp32", "synthesis": "fp16", "head": "fp16"}
+    assert precisions == {"analysis": "fp16", "entropy": "integer", "synthesis": "fp16", "head": "fp16"}
     assert [graph.name for graph in manifest.graphs][:2] == ["analysis", "hyper"]
     assert manifest.preprocessing.height == manifest.preprocessing.width == (64, 4096)
     assert manifest.tools["onnx"]
+
+
+def test_the_entropy_path_is_integers_proved_and_tested(demo_bundle: Path) -> None:
+    bundle = Bundle.open(demo_bundle)
+    entropy, audit = bundle.manifest.entropy, bundle.manifest.audit["entropy"]
+    assert entropy.mode == "integer"
+    assert entropy.golden is not None
+    assert len(GoldenTest.from_bytes(bundle.read(entropy.golden)).steps) == len(entropy.schedule)
+    assert audit["calibration_cost"]["cost"] < 0.003
+    assert audit["calibration_cost"]["samples"] == entropy.rates.count * len(shipped_set("calibration"))  # type: ignore[union-attr]
+    assert 0.5 < audit["certificate"]["worst"]["share"] < 1
+    assert max(audit["clipped"].values()) < 0.01
+    names = [tensor.name for tensor in bundle.manifest.graph("hyper").outputs]
+    assert names == ["mu_hyper", *(f"part_{k:02d}" for k in range(len(entropy.schedule)))]
 
 
 def test_the_audit_names_every_layer_in_fp32(demo_bundle: Path) -> None:
@@ -146,20 +161,38 @@ def test_help_teaches(tmp_path: Path) -> None:
         assert words in result.output
 
 
-def test_a_static_view_bundle_is_written_and_verified(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    """The other head, the other kind of sizes: exported, opened, compared with torch."""
+def test_one_graph_of_the_integer_path_alone(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    arguments = ["--checkpoint", str(tiny_checkpoint), "--task", "view", "--only", "step_03", "--size", "64x64"]
+    result = _export(*arguments, "--json", "-o", str(tmp_path / "bundle"))
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert [(graph["name"], graph["precision"]) for graph in report["graphs"]] == [("step_03", "integer")]
+    assert set(report["seconds"]) == {"load checkpoint", "entropy path: latents", "entropy path: integers"}
+    assert report["entropy"]["certificate"]["worst"]["share"] < 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("path", "precision"), [("integer", "integer"), ("float", "fp32")])
+def test_a_static_view_bundle_is_written_and_verified(
+    path: str, precision: str, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    """The other head, the other kind of sizes, both entropy paths: exported, opened, compared with torch."""
     bundle = tmp_path / "bundle"
     arguments = ["--task", "view", "--checkpoint", str(tiny_checkpoint), "--size", "130x200", "-o", str(bundle)]
-    result = _export(*arguments)
+    result = _export(*arguments, "--entropy-path", path)
     assert result.exit_code == 0, result.output
+    assert ("readable by the same backend" in result.output) == (path == "float"), "what it costs is said"
     manifest = Bundle.open(bundle).manifest
     assert (manifest.preprocessing.height, manifest.preprocessing.width) == ((192, 192), (256, 256))
     assert manifest.graph("head").inputs[0].shape == (1, 24, 33, 50)
-    assert {graph.precision for graph in manifest.graphs} == {"fp32"}
+    assert {graph.precision for graph in manifest.graphs if graph.role != "entropy"} == {"fp32"}
+    assert {graph.precision for graph in manifest.graphs if graph.role == "entropy"} == {precision}
+    assert (manifest.entropy.mode, manifest.entropy.golden is None) == (path, path == "float")
     verified = CliRunner().invoke(verify_command, [str(bundle), "--checkpoint", str(tiny_checkpoint), "--json"])
     assert verified.exit_code == 0, verified.output
     report = json.loads(verified.stdout)
     assert {(entry["height"], entry["width"]) for entry in report["chain"]} == {(132, 200)}
+    assert (report["entropy"] is None) == (path == "float")
     again = _export(*arguments)
     assert again.exit_code == 2
     assert "--overwrite" in again.output
