@@ -88,8 +88,7 @@ class Taking:
         configuration: as chosen.
         opened: its graphs.
         encoded, decoded: symbols.
-        timed, seconds: symbols computed and time in the entropy graphs, without the first encoding.
-        warm_up_seconds: its first item took, which may include compiling.
+        speeds: symbols a second in the entropy graphs, one a decoding.
     """
 
     configuration: Configuration
@@ -97,9 +96,7 @@ class Taking:
     path: EntropyPath
     encoded: int = 0
     decoded: int = 0
-    timed: int = 0
-    seconds: float = 0.0
-    warm_up_seconds: float = 0.0
+    speeds: list[float] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -286,8 +283,7 @@ class _Run:
             for decoder in taking:
                 found = decode_beside(decoder.path, self._tables, sent.data, sent.latents)
                 decoder.decoded += found.symbols
-                decoder.timed += found.symbols
-                decoder.seconds += found.seconds
+                decoder.speeds.append(found.symbols / found.seconds)
                 self._matrix._differences += found.differences
                 results[key, decoder.name] = found
         for encoder, key in wrote:
@@ -297,14 +293,7 @@ class _Run:
         self._matrix.distinct += len(distinct)
 
     def _encode(self, encoder: Taking, header: StreamHeader, item: LatentItem) -> _Sent:
-        watch = Stopwatch()
-        data, latents = encode_latents(encoder.path, self._tables, header, item.y, item.z, watch, keep_steps=True)
-        seconds = (watch.milliseconds["hyper"] + watch.milliseconds["context"]) / 1e3
-        if encoder.encoded:
-            encoder.seconds += seconds
-            encoder.timed += item.symbols
-        else:
-            encoder.warm_up_seconds = seconds
+        data, latents = encode_latents(encoder.path, self._tables, header, item.y, item.z, Stopwatch(), keep_steps=True)
         encoder.encoded += item.symbols
         return _Sent(encoder, data, latents)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import statistics
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -72,8 +74,6 @@ def document(findings: Sequence[Findings]) -> dict[str, Any]:
 
 
 def _versions(names: Sequence[str]) -> dict[str, str | None]:
-    import importlib.metadata
-
     found: dict[str, str | None] = {}
     for name in names:
         try:
@@ -124,8 +124,6 @@ def _taking(taking: Taking, matrix: Matrix) -> dict[str, Any]:
         "provider": taking.opened.provider,
         "encoded": taking.encoded,
         "decoded": taking.decoded,
-        "warm_up_seconds": taking.warm_up_seconds,
-        "seconds": taking.seconds,
         "symbols_per_second": speed(taking),
         "largest_item": taking.configuration.largest_item,
         "differences_as_encoder": _sum(matrix, encoder=taking.name),
@@ -134,8 +132,8 @@ def _taking(taking: Taking, matrix: Matrix) -> dict[str, Any]:
 
 
 def speed(taking: Taking) -> float | None:
-    """Symbols a second in the entropy graphs, the first encoding left out; None where there was only that."""
-    return taking.timed / taking.seconds if taking.seconds else None
+    """Symbols a second in the entropy graphs: the median of all decodings. None where there was none."""
+    return statistics.median(taking.speeds) if taking.speeds else None
 
 
 def _sum(matrix: Matrix, *, encoder: str | None = None, decoder: str | None = None) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from ptp_runtime.errors import EngineError
 
 #: A tensor, or a shape computation: Python integers, so that a compiler sees lengths and not data.
 Value = Any
+#: Takes a node's inputs in order and its attributes by name; gives its outputs in order.
+Operator = Callable[..., Sequence[Value]]
 _DTYPES: dict[int, torch.dtype] = {
     TensorProto.FLOAT: torch.float32,
     TensorProto.UINT8: torch.uint8,
@@ -35,7 +38,7 @@ _DTYPES: dict[int, torch.dtype] = {
 class _Node:
     """One operator: its function, where its arguments come from and what its results are called."""
 
-    function: Callable[..., Sequence[Value]]
+    function: Operator
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: Mapping[str, Any]
@@ -48,6 +51,8 @@ class TorchGraph(nn.Module):
     Args:
         model: an entropy graph. Its floating-point initialisers become buffers of the module, so ``to(device)`` and
             ``to(memory_format=torch.channels_last)`` move them.
+        operators: functions that take the place of this module's, by operator: what a backend with another arithmetic
+            would compute.
 
     Attributes:
         input_names, output_names: in the file's order.
@@ -57,7 +62,7 @@ class TorchGraph(nn.Module):
         EngineError: an operator, attribute or dtype that this interpreter does not know.
     """
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, operators: Mapping[str, Operator] = MappingProxyType({})) -> None:
         super().__init__()
         graph = model.graph
         self.input_names = [value.name for value in graph.input]
@@ -72,8 +77,8 @@ class TorchGraph(nn.Module):
             if node.op_type == "Constant":
                 self._constant(node.output[0], numpy_helper.to_array(attributes["value"]))
             else:
-                numbers = node.op_type == "Clip"
-                self._nodes.append(_Node(_function(node), tuple(node.input), tuple(node.output), attributes, numbers))
+                function, numbers = _function(node, operators), node.op_type == "Clip"
+                self._nodes.append(_Node(function, tuple(node.input), tuple(node.output), attributes, numbers))
         produced = {name for node in graph.node for name in node.output}
         self.layer_names = [node.name for node in graph.node if node.op_type == "Conv" and node.name in produced]
 
@@ -118,8 +123,8 @@ class TorchGraph(nn.Module):
         return {name: np.ascontiguousarray(values[name].cpu().numpy()) for name in names}
 
 
-def _function(node: onnx.NodeProto) -> Callable[..., Sequence[Value]]:
-    function = _OPERATORS.get(node.op_type)
+def _function(node: onnx.NodeProto, operators: Mapping[str, Operator]) -> Operator:
+    function = operators.get(node.op_type, _OPERATORS.get(node.op_type))
     if function is None or node.domain not in ("", "ai.onnx"):
         raise EngineError(
             f"the operator {node.op_type} of the node {node.name!r} is none of an entropy path",
@@ -215,7 +220,7 @@ def _concat(*parts: Value, axis: int) -> tuple[Value]:
     return (torch.cat(parts, axis),)
 
 
-_OPERATORS: dict[str, Callable[..., Sequence[Value]]] = {
+_OPERATORS: dict[str, Operator] = {
     "Add": lambda a, b: (a + b,),
     "Cast": _cast,
     "Clip": _clip,

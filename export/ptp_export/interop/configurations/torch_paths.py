@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from ptp_export.interop.configurations.configuration import (
     OpenedGraphs,
     WithCompanion,
 )
-from ptp_export.interop.torch_graphs import TorchGraph
+from ptp_export.interop.torch_graphs import Operator, TorchGraph
 from ptp_runtime.backends import Graph
 from ptp_runtime.errors import BackendNotAvailableError, EngineError
 
@@ -54,8 +55,15 @@ def torch_configuration(name: str, settings: TorchSettings) -> Configuration:
     return Configuration(name, lambda files: open_torch(files, settings))
 
 
-def open_torch(files: EntropyFiles, settings: TorchSettings) -> OpenedGraphs:
+def open_torch(
+    files: EntropyFiles, settings: TorchSettings, operators: Mapping[str, Operator] = MappingProxyType({})
+) -> OpenedGraphs:
     """Load the graphs.
+
+    Args:
+        files: the entropy graphs.
+        settings: how to run them.
+        operators: instead of the usual ones (see :class:`~ptp_export.interop.torch_graphs.TorchGraph`).
 
     Raises:
         BackendNotAvailableError: no CUDA device, or no compiler for what TorchInductor writes.
@@ -65,11 +73,12 @@ def open_torch(files: EntropyFiles, settings: TorchSettings) -> OpenedGraphs:
         raise BackendNotAvailableError("no CUDA device for PyTorch", hint="run this on a machine with one")
     if settings.compiled and settings.device == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++"))):
         raise BackendNotAvailableError("no C++ compiler for torch.compile", hint="install g++")
-    modules = {name: TorchGraph(model) for name, model in files.models.items()}
+    modules = {name: TorchGraph(model, operators) for name, model in files.models.items()}
     graphs: dict[str, Graph] = {name: _TorchRun(name, module, settings) for name, module in modules.items()}
     if settings.batch == 2:
         graphs = {name: WithCompanion(graph) for name, graph in graphs.items()}
-    return OpenedGraphs(_provider(settings), ("torch", torch.__version__, _hardware(settings), settings), graphs)
+    identity = ("torch", torch.__version__, _hardware(settings), settings, *operators.values())
+    return OpenedGraphs(_provider(settings), identity, graphs)
 
 
 def _hardware(settings: TorchSettings) -> str:
