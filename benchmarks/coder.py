@@ -26,6 +26,7 @@ import coder_data
 import numpy as np
 from coder_data import SKIP_INDEX, TABLES, Sample, Step
 from coder_rivals import Rival, installed, planes_agree, rivals
+from cold_start import cold_start
 from environment import environment
 
 from ptp_export.photos import photos
@@ -218,6 +219,9 @@ def main(bundle: Path | None, rounds: int, clock: str, output: Path | None) -> N
         latents.append(compared(coder_data.demo_latents(bundle, photo.path), fewer, CLOCKS[clock]))
         print(table(latents[-1]), flush=True)
     cores = two_cores(sample, fewer)
+    start = cold_start()
+    for name, taken in start.items():
+        print(f"fresh process, {name}: {taken['wall']:.0f} ms, {taken['cpu']:.0f} ms of the processor")
     print(f"two cores: encode {cores['encode']:.2f}×, decode {cores['decode']:.2f}×")
     if output:
         overhead = next(row["overhead"] for row in main_result["coders"] if row["coder"] == OURS)
@@ -234,6 +238,7 @@ def main(bundle: Path | None, rounds: int, clock: str, output: Path | None) -> N
             "flow_ratios": main_result["flow_ratios"],
             "overhead": overhead,
             "two_cores": cores,
+            "cold_start_ms": start,
             "set_a": main_result,
             "others": others,
             "latents": latents,
