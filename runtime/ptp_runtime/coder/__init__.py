@@ -8,7 +8,8 @@ seconds); ``warm_up`` does it beforehand. ``ptp_runtime.bitstream`` alone reads 
 
 from ptp_runtime.coder.decoder import StreamDecoder
 from ptp_runtime.coder.encoder import StreamEncoder
+from ptp_runtime.coder.kernel_choice import Kernels
 from ptp_runtime.coder.steps import Parity
 from ptp_runtime.coder.warm import warm_up
 
-__all__ = ["Parity", "StreamDecoder", "StreamEncoder", "warm_up"]
+__all__ = ["Kernels", "Parity", "StreamDecoder", "StreamEncoder", "warm_up"]

@@ -1,6 +1,6 @@
 """The hash over decoded symbols and scale indices: where it starts, and the byte it leaves behind at each step.
 
-The sum itself is taken in the kernels (``hash_symbols``, ``place``); ``docs/bitstream-format.md`` gives the formula.
+The sum itself is taken in the kernels (``hash_steps``, ``place``); ``docs/bitstream-format.md`` gives the formula.
 """
 
 from __future__ import annotations

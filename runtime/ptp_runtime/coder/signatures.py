@@ -3,9 +3,9 @@
 A kernel takes about 5 ms to come out of numba's cache, and a second to be compiled. So nothing happens when a module is
 imported; ``ready`` brings in what a coder is going to call, once in a process.
 
-Only what runs while a kernel is declared lives here. What gets compiled into kernels (constants, inner functions) stays
-in the kernels' own modules: numba's cache looks at the file of a kernel alone, and would keep a stale copy of anything
-that changed elsewhere.
+Only what runs while a kernel is declared lives here. Numba's cache looks at the file of a kernel alone: after a change
+to what other files give it (``vector_ir``, the inner functions that the vector kernels share with the scalar ones) the
+``.nbi`` and ``.nbc`` files must go. An installation is not concerned: all its files are as new as each other.
 """
 
 from __future__ import annotations
