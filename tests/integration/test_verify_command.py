@@ -15,6 +15,8 @@ import pytest
 from click.testing import CliRunner, Result
 from onnx import numpy_helper
 
+from ptp_calibration.integer_path import prove
+from ptp_export.entropy.certificate import entropy_models, summary
 from ptp_export.photos import photos
 from ptp_export.verify.cli import verify_command
 from ptp_model import checkpoint
@@ -22,7 +24,7 @@ from ptp_model.codec import FeatureCodec
 from ptp_model.prompts import TaskPrompts
 from ptp_model.teachers import build
 from ptp_runtime.bundle import Bundle
-from ptp_runtime.manifest import json_from_manifest
+from ptp_runtime.manifest import Manifest, entropy_identity, json_from_manifest
 
 
 def _verify(*arguments: str) -> Result:
@@ -55,12 +57,25 @@ def test_an_honest_bundle_passes_on_the_shipped_photos(demo_bundle: Path) -> Non
         assert entry["round_trip_errors"] == 0
         assert entry["disagreement"] < 0.02
         assert entry["size_bytes"] > 100
+    assert report["entropy"]["differing"] == 0 < report["entropy"]["compared"]
+    assert report["entropy"]["cost"] < report["entropy"]["limit"] == 0.01
+    for graph in report["graphs"]:
+        if graph["role"] == "entropy":
+            assert graph["worst"] == graph["typical"] == 0, graph["name"]
 
 
 def test_the_table_is_for_people(demo_bundle: Path, cat_folder: Path) -> None:
     result = _verify(str(demo_bundle), "--photos", str(cat_folder))
     assert result.exit_code == 0, result.output
-    for words in ("worst error", "synthesis", "cat.jpg", "300x451", "exact", "computes what the checkpoint computes"):
+    for words in (
+        "worst error",
+        "synthesis",
+        "cat.jpg",
+        "300x451",
+        "exact",
+        "proved exact",
+        "computes what the checkpoint",
+    ):
         assert words in result.output
 
 
@@ -87,8 +102,25 @@ def _tampered(bundle: Path, target: Path, name: str, change: Callable[[onnx.Mode
     (target / entry.file).write_bytes(data)
     replaced = dataclasses.replace(entry, sha256=hashlib.sha256(data).hexdigest())
     graphs = tuple(replaced if graph.name == name else graph for graph in manifest.graphs)
-    (target / "manifest.json").write_bytes(json_from_manifest(dataclasses.replace(manifest, graphs=graphs)))
+    digests = {graph.name: graph.sha256 for graph in graphs}
+    entropy = manifest.entropy
+    identity = entropy_identity(
+        mode=entropy.mode,
+        tables_sha256=entropy.tables.sha256,
+        probability_bits=entropy.probability_bits,
+        skip_index=entropy.skip_index,
+        rates_sha256=entropy.rates.sha256 if entropy.rates else None,
+        hyper_sha256=digests["hyper"],
+        schedule=entropy.schedule,
+        step_sha256=[digests[step.graph] for step in entropy.schedule],
+    )
+    entropy = dataclasses.replace(entropy, identity=identity)
+    _write_manifest(target, dataclasses.replace(manifest, graphs=graphs, entropy=entropy))
     return target
+
+
+def _write_manifest(bundle: Path, manifest: Manifest) -> None:
+    (bundle / "manifest.json").write_bytes(json_from_manifest(manifest))
 
 
 def _scale_a_weight(model: onnx.ModelProto) -> None:
@@ -108,6 +140,41 @@ def test_a_consistent_bundle_of_another_model_fails(
     report = json.loads(result.stdout[: result.stdout.rindex("}") + 1])
     assert [graph["name"] for graph in report["graphs"] if not graph["passed"]] == [name]
     assert report["passed"] is False
+
+
+def _shift_a_bias(model: onnx.ModelProto) -> None:
+    """One channel of one layer gives another integer now and then: within the bounds, still whole numbers."""
+    bias = next(tensor for tensor in model.graph.initializer if tensor.name == "step_03/aggregate/1/bias")
+    value = numpy_helper.to_array(bias).copy()
+    value[5] -= 0.25
+    bias.CopyFrom(numpy_helper.from_array(value, bias.name))
+
+
+def test_an_altered_integer_path_is_refused_whoever_made_the_digests_fit(
+    demo_bundle: Path, cat_folder: Path, tmp_path: Path
+) -> None:
+    """First by its certificate or its golden test; with both made to fit, it would be another model's path."""
+    altered = _tampered(demo_bundle, tmp_path / "altered", "step_03", _shift_a_bias)
+    bundle = Bundle.open(altered)
+    certificate = summary(prove(entropy_models(bundle)))
+    audit = dict(bundle.manifest.audit)
+    audit["entropy"] = audit["entropy"] | {"certificate": certificate}
+    _write_manifest(altered, dataclasses.replace(bundle.manifest, audit=audit))
+    result = _verify(str(altered), "--photos", str(cat_folder))
+    assert result.exit_code == 6, result.output
+    assert "graph 'step_03', layer 'step_03/aggregate/1'" in result.output
+
+
+def test_an_integer_path_without_its_certificate_is_refused(
+    demo_bundle: Path, cat_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(demo_bundle, tmp_path / "bundle")
+    manifest = Bundle.open(demo_bundle).manifest
+    audit = {name: value for name, value in manifest.audit.items() if name != "entropy"}
+    _write_manifest(tmp_path / "bundle", dataclasses.replace(manifest, audit=audit))
+    result = _verify(str(tmp_path / "bundle"), "--photos", str(cat_folder))
+    assert result.exit_code == 9, result.output
+    assert "certificate in the manifest" in result.output
 
 
 def test_an_altered_file_is_refused_by_name(demo_bundle: Path, tmp_path: Path) -> None:
