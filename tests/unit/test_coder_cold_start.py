@@ -6,9 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numba
 import pytest
+from numba import types
+
+from ptp_runtime.coder import signatures
 
 pytestmark = pytest.mark.runtime
 
@@ -58,3 +63,18 @@ def test_the_first_decode_waits_for_no_compiler(repository: Path) -> None:
     answers = [_child(repository, _DECODE) for _ in range(2)]
 
     assert min(float(str(answer["seconds"])) for answer in answers) <= 2.0
+
+
+def test_kernels_need_no_folder_for_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numba refuses to declare a cached function where it can write nowhere; ours is compiled then all the same."""
+
+    def njit(**options: object) -> Callable[[Callable[[int], int]], object]:
+        if options.get("cache"):
+            raise RuntimeError("cannot cache function: no locator available")
+        return numba.njit(**options)
+
+    monkeypatch.setattr(signatures, "njit", njit)
+    twice = signatures.kernel(types.int64(types.int64))(lambda value: 2 * value)
+    signatures.ready(twice)
+
+    assert twice(21) == 42

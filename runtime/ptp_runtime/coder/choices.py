@@ -6,14 +6,14 @@ alone: the same symbols give the same bytes on every machine.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from ptp_runtime.bitstream.prefix import MAX_TAIL, zero_map_from_channels
-from ptp_runtime.coder.encode_kernels import COUNT, ESCAPES, OCCUPIED, PRICE, keep_segments, sum_by_table
+from ptp_runtime.coder import gather_kernels as kernels
 from ptp_runtime.tables import PROBABILITY_BITS
 
 PRICE_UNIT = 256
@@ -38,31 +38,48 @@ class Symbols:
     Attributes:
         values: int16 [n].
         keys: uint32 [n], each symbol with its table (``lookups``).
-        segments: int64 [segments, 4], what ``encode_kernels`` sums of each.
-        steps: int64 [segments], the step it belongs to, 0 = z.
-        channels: int64 [segments], its channel of y; -1 for z.
+        segments: int64 [segments, 4], what ``gather_kernels`` sums of each.
+        firsts: int64 [steps + 1], the channel of y that a step's first segment is; -1 for z, which is step 0.
+        sizes: int64 [steps + 1], how many segments a step has.
     """
 
     values: npt.NDArray[np.int16]
     keys: npt.NDArray[np.uint32]
     segments: npt.NDArray[np.int64]
-    steps: npt.NDArray[np.int64]
-    channels: npt.NDArray[np.int64]
+    firsts: npt.NDArray[np.int64]
+    sizes: npt.NDArray[np.int64]
 
-    def bounds(self, steps: int) -> npt.NDArray[np.int64]:
+    @cached_property
+    def _sums(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        channels = int((self.firsts + self.sizes).max(initial=0))
+        sums = np.zeros((self.sizes.size, 4), np.int64), np.zeros((channels, 4), np.int64)
+        kernels.sum_segments(self.segments, self.firsts, self.sizes, *sums)
+        return sums
+
+    @property
+    def by_step(self) -> npt.NDArray[np.int64]:
+        """int64 [steps + 1, 4]: the segments of each step summed up."""
+        return self._sums[0]
+
+    @property
+    def by_channel(self) -> npt.NDArray[np.int64]:
+        """int64 [channels, 4]: the segments of each channel of y summed up."""
+        return self._sums[1]
+
+    @cached_property
+    def bounds(self) -> npt.NDArray[np.int64]:
         """int64 [steps + 2]: where z and each y step begin, and behind them the end."""
-        return np.concatenate(
-            [np.zeros(1, np.int64), np.cumsum(_summed(self.steps, self.segments[:, COUNT], steps + 1))]
-        )
+        bounds = np.zeros(self.sizes.size + 1, np.int64)
+        np.cumsum(self.by_step[:, kernels.COUNT], out=bounds[1:])
+        return bounds
 
     def without(self, dead: npt.NDArray[np.bool_]) -> Symbols:
         """Less the symbols of dead channels."""
-        keep = (~np.append(dead, False)[self.channels]).astype(np.int64)
-        segments = self.segments * keep[:, None]
-        size = int(segments[:, COUNT].sum())
-        values, keys = np.empty(size, np.int16), np.empty(size, np.uint32)
-        keep_segments(self.values, self.keys, self.segments[:, COUNT].copy(), keep.astype(np.uint8), values, keys)
-        return replace(self, values=values, keys=keys, segments=segments)
+        size = self.keys.size - int(self.by_channel[dead, kernels.COUNT].sum())
+        values, keys, segments = np.empty(size, np.int16), np.empty(size, np.uint32), np.empty_like(self.segments)
+        marks = dead.view(np.uint8)
+        kernels.keep_live(self.values, self.keys, self.segments, self.firsts, self.sizes, marks, values, keys, segments)
+        return Symbols(values, keys, segments, self.firsts, self.sizes)
 
 
 @cache
@@ -75,28 +92,25 @@ def price_of_frequency() -> npt.NDArray[np.uint64]:
 
 def choose_zero_map(symbols: Symbols) -> tuple[bytes, npt.NDArray[np.bool_]]:
     """The map of all-zero channels, in bytes, and what it marks; empty bytes when it costs more than it saves."""
-    channels = int(symbols.channels.max(initial=-1)) + 1
-    latent = symbols.channels >= 0
-    of, segments = symbols.channels[latent], symbols.segments[latent]
-    coded = _summed(of, segments[:, COUNT], channels) > 0
-    alive = _summed(of, segments[:, OCCUPIED] + segments[:, ESCAPES], channels) > 0
-    dead = coded & ~alive
+    count, price, escapes, occupied = symbols.by_channel.T
+    coded = count > 0
+    dead = coded & (occupied + escapes == 0)
     if not dead.any():
         return b"", dead
-    saved = int(_summed(of, segments[:, PRICE], channels)[dead].sum())
+    saved = int(price[dead].sum())
     turns = int(np.count_nonzero(np.diff(dead[coded])))
     least = 2 + min(turns, int(np.flatnonzero(dead)[-1]) // 8)
     if saved > 8 * PRICE_UNIT * least:  # the least bytes that either spelling can have
         zero_map = zero_map_from_channels(dead.tolist(), coded.tolist())
         if saved > 8 * PRICE_UNIT * len(zero_map):
             return zero_map, dead
-    return b"", np.zeros(channels, np.bool_)
+    return b"", np.zeros(dead.size, np.bool_)
 
 
 def choose_lanes(symbols: Symbols) -> int:
     """8, 16 or 32, by the size to be expected."""
-    sums = symbols.segments.sum(axis=0)
-    size = (int(sums[PRICE]) // PRICE_UNIT + ESCAPE_BITS * int(sums[ESCAPES])) // 8
+    _, price, escapes, _ = symbols.by_step.sum(axis=0).tolist()
+    size = (price // PRICE_UNIT + ESCAPE_BITS * escapes) // 8
     return next((lanes for below, lanes in LANES_BY_BYTES if size < below), 32)
 
 
@@ -105,13 +119,10 @@ def longest_tail(symbols: Symbols) -> int:
     return min(MAX_TAIL, max(TAIL_LEAST, symbols.keys.size // TAIL_SHARE))
 
 
-def choose_tail_step(
-    symbols: Symbols, bounds: npt.NDArray[np.int64], prices: npt.NDArray[np.uint64], room: int
-) -> tuple[int, int]:
+def choose_tail_step(symbols: Symbols, prices: npt.NDArray[np.uint64], room: int) -> tuple[int, int]:
     """Where the tail should begin.
 
     Args:
-        bounds: of the steps.
         prices: of the lookups.
         room: bits that the tail can hold.
 
@@ -119,19 +130,14 @@ def choose_tail_step(
         The step: the last one that, with all behind it, fills the room, unless too many symbols lie behind it. And the
         table number from which on its symbols count: the highest one that leaves enough of them.
     """
-    most, missing, step = longest_tail(symbols), room * PRICE_UNIT, bounds.size - 2
-    of_step = _summed(symbols.steps, symbols.segments[:, PRICE], bounds.size - 1)
+    bounds, of_step = symbols.bounds.tolist(), symbols.by_step[:, kernels.PRICE].tolist()
+    most, missing, step = longest_tail(symbols), room * PRICE_UNIT, len(of_step) - 1
     while step > 0 and of_step[step] < missing and symbols.keys.size - bounds[step] < most:
-        missing -= int(of_step[step])
+        missing -= of_step[step]
         step -= 1
     if step == 0:
         return 0, 0
     totals = np.zeros(256, np.int64)
-    sum_by_table(symbols.keys, bounds[step], bounds[step + 1], prices, totals)
+    kernels.sum_by_table(symbols.keys, bounds[step], bounds[step + 1], prices, totals)
     enough = np.flatnonzero(np.cumsum(totals[::-1])[::-1] >= missing)
     return step, int(enough[-1]) if enough.size else 0
-
-
-def _summed(keys: npt.NDArray[np.int64], amounts: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int64]:
-    """int64 [size]: the sum of the amounts of each key."""
-    return np.bincount(keys, weights=amounts, minlength=size).astype(np.int64)

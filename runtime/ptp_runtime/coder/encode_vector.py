@@ -1,4 +1,6 @@
-"""The encoder's loops on vectors of eight lanes, for processors with AVX2: the same results as ``encode_kernels``.
+"""The encoder's loops on vectors of eight lanes, for processors with AVX2.
+
+The results are those of ``gather_kernels`` and ``encode_kernels``.
 
 The quotient of a state and a frequency is taken in double precision and is exact all the same: state and frequency are
 integers below 2^32 and 2^12, so a quotient that is no integer is at least 2^-12 away from one, while it is off by less
@@ -16,8 +18,8 @@ from numba.extending import intrinsic
 
 from ptp_runtime.coder import vector_ir as v
 from ptp_runtime.coder.decode_vector import _largest
-from ptp_runtime.coder.encode_kernels import _add_codes, _sum_up
-from ptp_runtime.coder.encode_kernels import gather as _gather_scalar
+from ptp_runtime.coder.gather_kernels import _add_codes, _sum_up
+from ptp_runtime.coder.gather_kernels import gather as _gather_scalar
 from ptp_runtime.coder.signatures import (
     I16,
     I32,
@@ -42,7 +44,7 @@ _i16, _i32, _i64 = types.int16, types.int32, types.int64
 
 BAD_SKIPPED = -3
 OCCUPIED = 3
-"""Both as in ``encode_kernels``."""
+"""Both as in ``gather_kernels``."""
 SLACK = WIDTH
 """Vectors are written whole: ``values``, ``keys`` and ``words`` need so much room beside what they hold."""
 
@@ -214,7 +216,7 @@ def gather_codes(
     keys: U32,
     segments: I64,
 ) -> int:
-    """As ``encode_kernels.gather`` with ``direct``; ``values`` and ``keys`` have SLACK more places than positions."""
+    """As ``gather_kernels.gather`` with ``direct``; ``values`` and ``keys`` have SLACK more places than positions."""
     least, most = _extremes(symbols)
     if _largest(indexes) >= scale_count or least < -32768 or most > 32767:
         # perhaps where the step does not look

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ptp_runtime.bitstream.header import StreamHeader, stream_from_parts
 from ptp_runtime.bitstream.prefix import Tail, put_sealed, put_states
-from ptp_runtime.coder import encode_kernels, encode_vector
+from ptp_runtime.coder import encode_kernels, encode_vector, gather_kernels
 from ptp_runtime.coder.checks import HASH_WORDS, hash_start, step_check
 from ptp_runtime.coder.choices import Symbols, choose_lanes, choose_tail_step, choose_zero_map, longest_tail
 from ptp_runtime.coder.kernel_choice import Kernels, use_vectors
@@ -26,10 +26,11 @@ from ptp_runtime.errors import UsageError
 from ptp_runtime.tables import SYMBOL_MAX, SYMBOL_MIN, Tables
 
 _ALWAYS = (
-    encode_kernels.gather_hyper,
-    encode_kernels.keep_segments,
-    encode_kernels.move_late,
-    encode_kernels.sum_by_table,
+    gather_kernels.gather_hyper,
+    gather_kernels.sum_segments,
+    gather_kernels.keep_live,
+    gather_kernels.move_late,
+    gather_kernels.sum_by_table,
     encode_kernels.write_escapes,
     encode_kernels.hash_steps,
     encode_kernels.encode_tail,
@@ -55,14 +56,14 @@ class StreamEncoder:
         self._gathers_codes = self._vectors and self._lookups.direct
         ready(
             *_ALWAYS,
-            encode_vector.gather_codes if self._gathers_codes else encode_kernels.gather,
+            encode_vector.gather_codes if self._gathers_codes else gather_kernels.gather,
             (encode_vector if self._vectors else encode_kernels).encode_lanes,
         )
         self._header = header
         self._values, self._keys = np.empty(0, np.int16), np.empty(0, np.uint32)
         self._used = 0
         self._segments: list[npt.NDArray[np.int64]] = []
-        self._channels: list[npt.NDArray[np.int64]] = []
+        self._firsts: list[int] = []
         self._witnesses: list[int] = []
 
     def z_step(self, symbols: npt.NDArray[Any]) -> None:
@@ -82,7 +83,7 @@ class StreamEncoder:
         channels, rows, columns = symbols.shape
         segments = np.zeros((channels, 4), np.int64)
         values, keys = self._room(symbols.size)
-        count = encode_kernels.gather_hyper(
+        count = gather_kernels.gather_hyper(
             np.ascontiguousarray(symbols).reshape(-1),
             channels,
             rows * columns,
@@ -98,7 +99,7 @@ class StreamEncoder:
             raise UsageError(
                 "symbols of z", expected="integers within 16 bits", got=f"{symbols.min()} … {symbols.max()}"
             )
-        self._add(count, segments, np.full(channels, -1, np.int64), 0)
+        self._add(count, segments, -1, 0)
 
     def step(
         self,
@@ -148,10 +149,10 @@ class StreamEncoder:
         if self._gathers_codes:
             count = encode_vector.gather_codes(*step, *rest)
         else:
-            count = encode_kernels.gather(*step, self._lookups.direct, *rest)
+            count = gather_kernels.gather(*step, self._lookups.direct, *rest)
         if count < 0:
             raise _refused(count, len(self._witnesses), self._tables.scale_count, self._header.skip_index)
-        self._add(count, segments, np.arange(first_channel, first_channel + channels), witness)
+        self._add(count, segments, first_channel, witness)
 
     def finish(self) -> bytes:
         """Codes everything and returns the stream.
@@ -166,8 +167,8 @@ class StreamEncoder:
             values=self._values[: self._used],
             keys=self._keys[: self._used],
             segments=np.concatenate(self._segments),
-            steps=np.repeat(np.arange(len(self._segments)), [len(step) for step in self._segments]),
-            channels=np.concatenate(self._channels),
+            firsts=np.array(self._firsts, np.int64),
+            sizes=np.array([len(step) for step in self._segments], np.int64),
         )
         zero_map, dead = choose_zero_map(symbols)
         if zero_map:
@@ -187,10 +188,10 @@ class StreamEncoder:
             self._values, self._keys = values, keys
         return self._values[self._used :], self._keys[self._used :]
 
-    def _add(self, count: int, segments: npt.NDArray[np.int64], channels: npt.NDArray[np.int64], witness: int) -> None:
+    def _add(self, count: int, segments: npt.NDArray[np.int64], first_channel: int, witness: int) -> None:
         self._used += count
         self._segments.append(segments)
-        self._channels.append(channels)
+        self._firsts.append(first_channel)
         self._witnesses.append(witness)
 
     def _tail(self, symbols: Symbols, lanes: int) -> tuple[int, Tail, npt.NDArray[np.uint16]]:
@@ -201,13 +202,13 @@ class StreamEncoder:
             states, still without the hash.
         """
         steps, end = self._header.steps, symbols.keys.size
-        bounds = symbols.bounds(steps)
-        step, least_table = choose_tail_step(symbols, bounds, self._lookups.prices, 16 * (lanes - HASH_WORDS))
+        bounds = symbols.bounds
+        step, least_table = choose_tail_step(symbols, self._lookups.prices, 16 * (lanes - HASH_WORDS))
         start, stop = int(bounds[step]), int(bounds[step + 1])
         slices = [(array, array[start:stop].copy()) for array in (symbols.values, symbols.keys) if least_table]
         late = stop - start
         if least_table:
-            late = encode_kernels.move_late(symbols.keys, symbols.values, start, stop, least_table)
+            late = gather_kernels.move_late(symbols.keys, symbols.values, start, stop, least_table)
         floor = max(stop - late, end - longest_tail(symbols))
         low = np.zeros(lanes, np.uint16)
         count = encode_kernels.encode_tail(symbols.keys, floor, end, self._lookups.encode_entries, low[HASH_WORDS:])
@@ -225,7 +226,7 @@ class StreamEncoder:
         self, header: StreamHeader, symbols: Symbols, begin: int, sealed: bytes, low: npt.NDArray[np.uint16]
     ) -> bytes:
         """Codes the symbols before ``begin`` into lanes and words, and puts the payload together."""
-        bounds, values, keys = symbols.bounds(header.steps), symbols.values, symbols.keys
+        bounds, values, keys = symbols.bounds, symbols.values, symbols.keys
         hashes, witnesses = np.empty(header.steps + 1, np.int64), np.array(self._witnesses, np.int64)
         encode_kernels.hash_steps(values, keys, bounds, witnesses, hash_start(header, sealed), hashes)
         low[:HASH_WORDS] = hashes[-1] & 0xFFFF, hashes[-1] >> 16
@@ -245,7 +246,7 @@ class StreamEncoder:
 
     def _bypass(self, symbols: Symbols) -> bytes:
         """The escaped integers, as they stand at the end of the payload."""
-        escapes = int(symbols.segments[:, encode_kernels.ESCAPES].sum())
+        escapes = int(symbols.by_step[:, gather_kernels.ESCAPES].sum())
         if escapes == 0:
             return b""
         tables, bypass = self._tables, np.zeros(5 * escapes, np.uint8)
@@ -268,9 +269,9 @@ def _check_symbols(symbols: npt.NDArray[Any]) -> None:
 
 
 def _refused(code: int, number: int, scale_count: int, skip_index: int) -> UsageError:
-    if code == encode_kernels.BAD_INDEX:
+    if code == gather_kernels.BAD_INDEX:
         return UsageError(f"scale indices of step {number}", expected=f"below {scale_count}", got="a larger one")
-    if code == encode_kernels.BAD_VALUE:
+    if code == gather_kernels.BAD_VALUE:
         return UsageError(
             f"symbols of step {number}", expected=f"{SYMBOL_MIN} … {SYMBOL_MAX}", got="one beyond", hint="clamp them"
         )

@@ -40,7 +40,10 @@ def kernel(*signatures: types.Type) -> Callable[[_Kernel], _Kernel]:
     """Declares a function that Python calls after it was made ``ready``; it releases the GIL and is cached on disk."""
 
     def declare(function: _Kernel) -> _Kernel:
-        dispatcher = njit(cache=True, nogil=True, error_model="numpy")(function)
+        try:
+            dispatcher = njit(cache=True, nogil=True, error_model="numpy")(function)
+        except RuntimeError:  # no folder for the cache: each process compiles, and `ptp doctor` says why
+            dispatcher = njit(nogil=True, error_model="numpy")(function)
         _wanted[id(dispatcher)] = signatures
         return cast("_Kernel", dispatcher)
 
@@ -74,6 +77,11 @@ def read(kind: types.Type) -> types.Array:
 def write(kind: types.Type) -> types.Array:
     """A row that the kernel fills."""
     return types.Array(kind, 1, "C")
+
+
+def read_rows(kind: types.Type) -> types.Array:
+    """An array [rows, columns] that the kernel only reads."""
+    return types.Array(kind, 2, "C", readonly=True)
 
 
 def write_rows(kind: types.Type) -> types.Array:
