@@ -9,16 +9,24 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper
 
+from ptp_calibration.integer_path import LatentSample
 from ptp_export.engines.engine_from_onnx import Engine, engine_from_onnx
 from ptp_export.engines.targets import TENSORRT_RTX, Target, engine_target
+from ptp_export.entropy.golden import covering_golden
+from ptp_export.entropy.integer_export import integer_export
 from ptp_export.onnx_graph import OnnxGraph, onnx_graph
+from ptp_export.oracle.reference import ReferenceChain
 from ptp_export.precision.audit import LayerPrecision, PrecisionAudit
 from ptp_export.precision.typed_graph import TypedGraph
 from ptp_export.sizes import Size, SizeRange
+from ptp_model.codec import FeatureCodec
+from ptp_model.spec import preset
 from ptp_runtime.bundle import Bundle
 from ptp_runtime.errors import MissingExtraError, PrecisionNotMetError, StageFailedError, UsageError
 from ptp_runtime.manifest import GraphEntry
@@ -77,6 +85,31 @@ def test_every_graph_of_the_demo_builds(name: str, demo_bundle: Path, tmp_path: 
         assert replace(engine.audit, layers=tuple(layers)).share_of_convolutions > 0.9
     assert engine.log.is_file()
     assert not list(tmp_path.glob("*.plan")), "the plan is in the bundle, not in the logs"
+
+
+@pytest.mark.parametrize("name", ["hyper", "step_05"])
+def test_integer_graphs_of_the_zigzag_context_build(name: str, tmp_path: Path) -> None:
+    """They split a latent of free size into quadrants, which the checkerboard's graphs do not."""
+    torch.manual_seed(3)
+    codec = FeatureCodec(preset("tiny", context="zigzag")).eval()
+    generator = np.random.default_rng(3)
+    z = generator.integers(-3, 4, (codec.spec.Z, 2, 3)).astype(np.int32)
+    y = generator.normal(0, 4, (codec.spec.M, 8, 12)).astype(np.float32)
+    exported = integer_export(ReferenceChain(codec, None, None), [LatentSample(z, y)])
+    (graph,) = [graph for graph in exported.graphs if graph.name == name]
+    engine = engine_from_onnx(
+        graph,
+        TENSORRT_RTX,
+        covering_golden(SizeRange.static(Size(300, 451))),
+        tmp_path,
+        audit=None,
+        allow_partial=False,
+        devices=(),
+        timeout_s=300.0,
+    )
+    assert engine.smoke.known_format
+    for smallest, _, largest in engine.profile.values():
+        assert smallest[2] < largest[2], "the golden test is another size"
 
 
 def test_all_graphs_of_the_bundle_are_tried(demo_bundle: Path) -> None:

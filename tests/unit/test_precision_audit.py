@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ptp_export.engines.network_audit import precision_by_node, require_fp32
+from ptp_export.engines.network_audit import precision_by_node, require_exact, require_fp32
 from ptp_export.precision.audit import LayerPrecision, PrecisionAudit
 from ptp_runtime.errors import PrecisionNotMetError
 
@@ -74,3 +74,10 @@ def test_an_fp32_network_may_hold_nothing_shorter() -> None:
     require_fp32("g", [_network_layer("CONVOLUTION", "a", "FLOAT"), _network_layer("CAST", "b", "UINT8")])
     with pytest.raises(PrecisionNotMetError, match="not in FP32"):
         require_fp32("g", [_network_layer("CONVOLUTION", "a", "HALF")])
+
+
+def test_an_entropy_graph_wants_tf32_cleared() -> None:
+    require_exact("step_00", {"tf32": False})
+    require_exact("step_00", {"version": "a builder that has no such flag"})
+    with pytest.raises(PrecisionNotMetError, match="TF32 set"):
+        require_exact("step_00", {"tf32": True})

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ptp_export.engines import worker
-from ptp_export.engines.network_audit import precision_by_node, require_fp32
+from ptp_export.engines.network_audit import precision_by_node, require_exact, require_fp32
 from ptp_export.engines.plan_text import PlanText, plan_text
 from ptp_export.engines.targets import Target
 from ptp_export.onnx_graph import OnnxGraph
@@ -106,6 +106,8 @@ def engine_from_onnx(
             got=report.get("error") or problem or "no engine",
             hint=f"read {paths['log']}; repeat it with: {shlex.join(command)}",
         )
+    if graph.role == "entropy":
+        require_exact(graph.name, report)
     if audit is None:
         require_fp32(graph.name, report["layers"])
         engine_audit = None

@@ -36,6 +36,22 @@ def precision_by_node(layers: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return computed
 
 
+def require_exact(name: str, report: Mapping[str, Any]) -> None:
+    """Raise :class:`PrecisionNotMetError` unless a builder kept its short-cuts away from an entropy graph.
+
+    Args:
+        name: of the graph.
+        report: of the worker; ``tf32`` says whether FP32 operands may be rounded, where the builder knows such a thing.
+    """
+    if report.get("tf32"):
+        raise PrecisionNotMetError(
+            f"the builder rounds the FP32 operands of the entropy graph {name!r}",
+            expected="TF32 cleared",
+            got="TF32 set",
+            hint="use another version of the builder",
+        )
+
+
 def require_fp32(name: str, layers: Sequence[Mapping[str, Any]]) -> None:
     """Raise :class:`PrecisionNotMetError` if any layer of an FP32 graph computes in a shorter type."""
     short = [layer["name"] for layer in layers if {"HALF", "BF16", "FP8"} & set(layer["outputs"])]
