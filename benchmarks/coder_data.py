@@ -63,13 +63,14 @@ class Sample:
     whole: Step
 
 
-def set_a(seed: int = 0) -> Sample:
+def set_a(scale: int = 1) -> Sample:
     """320 × 48 × 32 symbols with the statistics of a trained codec at 0.3 bits a pixel, in 20 steps.
 
-    Each channel has a level of its own; scales vary around it; nearly all symbols are 0.
+    Each channel has a level of its own; scales vary around it; nearly all symbols are 0. ``scale`` multiplies both
+    sides of the image.
     """
-    random = np.random.default_rng(seed)
-    shape = (320, 48, 32)
+    random = np.random.default_rng(0)
+    shape = (320, 48 * scale, 32 * scale)
     logs = random.normal(LEVEL, 1.5, (shape[0], 1, 1)) + random.normal(0, 0.6, shape)
     places = (logs - math.log(SCALES[0])) / math.log(SCALES[1] / SCALES[0])
     indexes = np.clip(np.floor(places + 0.5), 0, 63).astype(np.uint8)
@@ -80,7 +81,7 @@ def set_a(seed: int = 0) -> Sample:
         for first in range(0, shape[0], GROUP)
         for parity in (Parity.EVEN, Parity.ODD)
     )
-    return Sample("set A", steps, Step(symbols, indexes, 0, Parity.ALL))
+    return Sample("set A" if scale == 1 else f"set A, sides × {scale}", steps, Step(symbols, indexes, 0, Parity.ALL))
 
 
 def coded_only(sample: Sample) -> Sample:

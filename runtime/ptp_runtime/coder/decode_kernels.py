@@ -123,7 +123,7 @@ def move_late(positions: I32, tables: U16, least: int) -> int:
     return int(late)
 
 
-@kernel(types.UniTuple(_i64, 2)(read(_u16), _i64, _i64, read(_u32), read(_u16), _i64, _i64, write(_u8)))
+@kernel(types.UniTuple(_i64, 2)(read(_u16), _i64, _i64, read(_u32), read(_u16), _i64, _i64, write(_u8)), brief=True)
 def decode_tail(
     tables: U16, start: int, stop: int, entries: U32, words: U16, state: int, pointer: int, members: U8
 ) -> tuple[int, int]:

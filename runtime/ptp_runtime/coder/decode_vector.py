@@ -15,8 +15,9 @@ from numba.extending import intrinsic
 
 from ptp_runtime.coder import vector_ir as v
 from ptp_runtime.coder.decode_kernels import _take_escape
+from ptp_runtime.coder.decode_kernels import decode_tail as _decode_tail
 from ptp_runtime.coder.decode_kernels import select as _select_scalar
-from ptp_runtime.coder.signatures import I8, I32, U8, U16, U32, Signed, inner, kernel, read, write
+from ptp_runtime.coder.signatures import I8, I32, I64, U8, U16, U32, Signed, inner, kernel, read, write
 from ptp_runtime.coder.vector_ir import I32 as _I32
 from ptp_runtime.coder.vector_ir import I64 as _I64
 from ptp_runtime.coder.vector_ir import WIDTH, Loop, Value
@@ -24,8 +25,10 @@ from ptp_runtime.coder.vector_ir import WIDTH, Loop, Value
 _i8, _u8, _u16, _u32 = types.int8, types.uint8, types.uint16, types.uint32
 _i16, _i32, _i64 = types.int16, types.int32, types.int64
 
-BAD_INDEX, LOST_POINTER, BAD_ESCAPE = -1, -2, -3
+BAD_INDEX, LOST_POINTER, BAD_ESCAPE, SHORT_TAIL, LOST_LANES = -1, -2, -3, -4, -5
 """What ``decode_step`` returns instead of a count."""
+BEFORE, BEGINS, AFTER = 0, 1, 2
+"""Where a step stands to the one in which the tail begins."""
 ESCAPED = -128
 """The code of an escaped symbol in ``Lookups.decode_entries``; other codes are the symbols themselves."""
 SLACK = WIDTH
@@ -306,6 +309,7 @@ def place_codes(
 
 _step = (
     *(read(_u8), _i64, _i64, _i64, _i64, _i64, read(_u8), _i64),
+    *(_i64, _i64, _i64, write(_u16), write(_i64)),
     *(read(_u32), write(_u32), read(_u16), _i64),
     *(read(_i32), read(_i32), read(_i32), read(_u8), _i64, _i64, _u32),
     *(write(_i32), write(_u16), write(_i8)),
@@ -323,6 +327,11 @@ def decode_step(
     skip: int,
     live: U8,
     scale_count: int,
+    phase: int,
+    least: int,
+    in_tail: int,
+    tail_words: U16,
+    tail: I64,
     entries: U32,
     states: U32,
     words: U16,
@@ -339,23 +348,51 @@ def decode_step(
     codes: I8,
     out: Signed,
 ) -> tuple[int, int, int, int]:
-    """A whole step of y that has no part in the tail: ``select``, ``decode_lanes``, ``place_codes``.
+    """A whole step of y: ``select``, ``decode_lanes``, ``decode_tail``, ``place_codes``, in one call without the GIL.
 
     Args:
+        phase: BEFORE the step in which the tail begins, the step in which it BEGINS, or AFTER it.
+        least, in_tail: where it begins, the table number from which on a symbol may belong to it, and how many do.
+        tail_words: [lanes - 2], what rode in the lanes; filled where the tail begins.
+        tail: state and position of the tail's decoder.
         entries: ``Lookups.decode_entries``.
         positions, tables, codes: room for all positions and SLACK more.
 
     Returns:
-        How many symbols are coded (or BAD_INDEX, LOST_POINTER, BAD_ESCAPE), the next word, the next bit of the bypass,
-        the hash.
+        How many symbols are coded, the next word, the next bit of the bypass, the hash. Or, instead of a count,
+        BAD_INDEX, LOST_POINTER, BAD_ESCAPE; SHORT_TAIL, and how many symbols might belong to it; LOST_LANES, and how
+        many are not back at their start.
     """
-    count = select(indexes, channels, rows, columns, parity, skip, live, scale_count, positions, tables, 256)
-    if count < 0:
+    first, early = skip, 0
+    if phase == BEGINS and least > skip:
+        first = least
+        early = select(indexes, channels, rows, columns, parity, skip, live, scale_count, positions, tables, least)
+        if early < 0:
+            return BAD_INDEX, pointer, bit, state
+    late = select(
+        indexes, channels, rows, columns, parity, first, live, scale_count, positions[early:], tables[early:], 256
+    )
+    if late < 0:
         return BAD_INDEX, pointer, bit, state
-    pointer = decode_lanes(tables, count, entries, states, words, pointer, region.size // 2, codes.view(np.uint8))
+    if phase == BEGINS and late < in_tail:
+        return SHORT_TAIL, late, bit, state
+    count = early + late
+    lead = count if phase == BEFORE else count - in_tail if phase == BEGINS else 0
+    symbols = codes.view(np.uint8)
+    pointer = decode_lanes(tables, lead, entries, states, words, pointer, region.size // 2, symbols)
     if pointer < 0:
         return LOST_POINTER, pointer, bit, state
+    if phase == BEGINS:
+        off = 0
+        for lane in range(states.size):
+            off += 0 if states[lane] >> np.uint32(16) == 1 else 1
+            if lane >= 2:
+                tail_words[lane - 2] = np.uint16(states[lane])
+        if off:
+            return LOST_LANES, off, bit, state
+    if phase != BEFORE:
+        tail[0], tail[1] = _decode_tail(tables, lead, count, entries, tail_words, tail[0], tail[1], symbols)
     bit, state = place_codes(
-        codes, tables, positions, count, offsets, sizes, orders, region, bit, number, state, out, True
+        codes, tables, positions, count, offsets, sizes, orders, region, bit, number, state, out, early == 0
     )
     return count if bit >= 0 else BAD_ESCAPE, pointer, bit, state

@@ -32,7 +32,7 @@ _Selection = tuple[npt.NDArray[np.uint8], int, int, int, int, int, npt.NDArray[n
 
 _ALWAYS = (decode_kernels.move_late, decode_kernels.decode_tail, decode_kernels.place)
 _SCALAR = (decode_kernels.select, decode_kernels.decode_lanes)
-_VECTOR = (decode_vector.select, decode_vector.decode_lanes, decode_vector.place_codes, decode_vector.decode_step)
+_VECTOR = (decode_vector.select, decode_vector.decode_lanes, decode_vector.decode_step)
 
 
 class StreamDecoder:
@@ -91,11 +91,10 @@ class StreamDecoder:
         self._live = np.array([not dead for dead in self._prefix.zero_map], np.uint8)
         self._room = _Room(0)
         self._tail_step = self.header.steps - self._prefix.tail.back
-        self._tail_words = np.zeros(0, np.uint16)
-        self._tail = (0, 0)
+        self._tail_words = np.zeros(self.header.lanes - HASH_WORDS, np.uint16)
+        self._tail = np.zeros(2, np.int64)
         self._pointer = self._bit = 0
         self._hash = hash_start(self.header, sealed)
-        self._written_hash = 0
         self._decoded = 0
         self._steps_done = 0
 
@@ -122,7 +121,7 @@ class StreamDecoder:
         late, least = out.size, self._prefix.tail.least_table
         if self._tail_step == 0 and least:
             late = decode_kernels.move_late(positions, tables, least)
-        self._decode(positions, tables, late, out, False)
+        self._decode(positions, tables, late, out)
         return out
 
     def step(
@@ -156,17 +155,16 @@ class StreamDecoder:
             raise UsageError("steps of y", expected=f"{self.header.steps}, as the header says", got="one more")
         flat = flat_indexes(indexes, first_channel)
         target = _target(out, indexes.shape)
-        channels, rows, columns = indexes.shape
         if flat.size > self._room.size:
             self._room = _Room(flat.size)
-        live, room = self._live_channels(first_channel, channels), self._room
+        (channels, rows, columns), room = indexes.shape, self._room
+        live = self._live_channels(first_channel, channels)
         step = (flat, channels, rows, columns, int(parity), self.header.skip_index, live, self._tables.scale_count)
-        if self._vectors and self._lookups.direct and self._steps_done < self._tail_step:
+        if self._vectors and self._lookups.direct:
             self._decode_at_once(step, room, target.reshape(-1), witness)
-            return target
-        count, late = self._select(step, room)
-        in_codes = self._lookups.direct and self._vectors
-        self._decode(room.positions[:count], room.tables[:count], late, target, in_codes, witness)
+        else:
+            count, late = self._select(step, room)
+            self._decode(room.positions[:count], room.tables[:count], late, target, witness)
         return target
 
     def finish(self) -> None:
@@ -181,10 +179,12 @@ class StreamDecoder:
         used = 2 * self._pointer + -(-self._bit // 8)
         if used != self._region.size or self._bypass_filling():
             raise self._lost("the end", f"words and bypass of {self._region.size} bytes", f"{used} bytes read")
-        if self._tail != (0, self._tail_words.size):
-            raise self._lost("the end of the tail", "state 0 and no word left", f"state and position {self._tail}")
-        if self._hash != self._written_hash:
-            raise self._lost("the hash of symbols and scale indices", f"{self._written_hash:08x}", f"{self._hash:08x}")
+        at = tuple(self._tail.tolist())
+        if at != (0, self._tail_words.size):
+            raise self._lost("the end of the tail", "state 0 and no word left", f"state and position {at}")
+        low, high = (self._states[:HASH_WORDS] & np.uint32(0xFFFF)).tolist()
+        if self._hash != low | high << 16:
+            raise self._lost("the hash of symbols and scale indices", f"{low | high << 16:08x}", f"{self._hash:08x}")
 
     def _select(self, step: _Selection, room: _Room) -> tuple[int, int]:
         """Puts the coded positions of a step and their tables into the room, in stream order.
@@ -192,21 +192,16 @@ class StreamDecoder:
         Returns:
             How many they are, and how many of them, at their end, may belong to the tail if it begins in this step.
         """
-        least = self._prefix.tail.least_table if self._steps_done == self._tail_step else 0
-        if self._vectors and least:
-            early = decode_vector.select(*step, room.positions, room.tables, max(least, step[5]))
-            rest = (*step[:5], max(least, step[5]), *step[6:])
-            late = decode_vector.select(*rest, room.positions[early:], room.tables[early:], 256) if early >= 0 else -1
-            count = early + late
-        elif self._vectors:
-            count = late = decode_vector.select(*step, room.positions, room.tables, 256)
+        if self._vectors:
+            count = decode_vector.select(*step, room.positions, room.tables, 256)
         else:
-            count = late = decode_kernels.select(*step, room.positions, room.tables)
-            if count >= 0 and least:
-                late = decode_kernels.move_late(room.positions[:count], room.tables[:count], least)
+            count = decode_kernels.select(*step, room.positions, room.tables)
         if count < 0:
             raise self._bad_index()
-        return count, late
+        least = self._prefix.tail.least_table if self._steps_done == self._tail_step else 0
+        if least == 0:
+            return count, count
+        return count, decode_kernels.move_late(room.positions[:count], room.tables[:count], least)
 
     def _decode(
         self,
@@ -214,27 +209,36 @@ class StreamDecoder:
         tables: npt.NDArray[np.uint16],
         late: int,
         out: npt.NDArray[Any],
-        in_codes: bool,
         witness: int = 0,
     ) -> None:
-        """A step of z or y, with or without a part in the tail; symbols come from their codes or from their members."""
-        count, tail, number = positions.size, self._prefix.tail, self._steps_done
-        entries = self._lookups.decode_entries if in_codes else self._tables.decode_entries
-        symbols, lead = np.empty(count, np.uint8), count if number < self._tail_step else 0
+        """A step of z, or of y where ``_decode_at_once`` cannot do it, by the members of alphabets."""
+        count, in_tail, number = positions.size, self._prefix.tail.symbols, self._steps_done
+        entries, members = self._tables.decode_entries, np.empty(count, np.uint8)
+        lead = count if number < self._tail_step else 0
         if number == self._tail_step:
-            if late < tail.symbols:
-                raise self._lost("the tail", f"at least {tail.symbols} symbols to choose from", str(late))
-            lead = count - tail.symbols
+            if late < in_tail:
+                raise self._short_tail(late)
+            lead = count - in_tail
         pointer = self._kernels.decode_lanes(
-            tables, lead, entries, self._states, self._words, self._pointer, self._region.size // 2, symbols
+            tables, lead, entries, self._states, self._words, self._pointer, self._region.size // 2, members
         )
         if pointer < 0:
             raise self._beyond_words()
         self._pointer = pointer
         if number == self._tail_step:
-            self._enter_tail()
-        self._tail = decode_kernels.decode_tail(tables, lead, count, entries, self._tail_words, *self._tail, symbols)
-        rest = (
+            off = np.count_nonzero(self._states >> np.uint32(16) != 1)
+            if off:
+                raise self._lanes_elsewhere(off)
+            self._tail_words[:] = self._states[HASH_WORDS:] & np.uint32(0xFFFF)
+        if number >= self._tail_step:
+            state, at = self._tail.tolist()
+            words = self._tail_words
+            self._tail[:] = decode_kernels.decode_tail(tables, lead, count, entries, words, state, at, members)
+        bit, self._hash = decode_kernels.place(
+            members,
+            tables,
+            positions,
+            count,
             self._tables.offsets,
             self._tables.sizes,
             self._tables.escape_orders,
@@ -244,19 +248,20 @@ class StreamDecoder:
             self._hash,
             out.reshape(-1),
         )
-        if in_codes:
-            codes = symbols.view(np.int8)
-            bit, self._hash = decode_vector.place_codes(codes, tables, positions, count, *rest, False)
-        else:
-            bit, self._hash = decode_kernels.place(symbols, tables, positions, count, *rest)
         if bit < 0:
             raise self._no_escape()
         self._step_done(count, bit, witness)
 
     def _decode_at_once(self, step: _Selection, room: _Room, out: npt.NDArray[Any], witness: int) -> None:
-        """A step of y that has no part in the tail, in one call."""
-        count, self._pointer, bit, self._hash = decode_vector.decode_step(
+        """A step of y in one call."""
+        behind, tail = self._steps_done - self._tail_step, self._prefix.tail
+        count, pointer, bit, self._hash = decode_vector.decode_step(
             *step,
+            decode_vector.BEFORE if behind < 0 else decode_vector.AFTER if behind else decode_vector.BEGINS,
+            tail.least_table,
+            tail.symbols,
+            self._tail_words,
+            self._tail,
             self._lookups.decode_entries,
             self._states,
             self._words,
@@ -279,6 +284,11 @@ class StreamDecoder:
             raise self._beyond_words()
         if count == decode_vector.BAD_ESCAPE:
             raise self._no_escape()
+        if count == decode_vector.SHORT_TAIL:
+            raise self._short_tail(pointer)
+        if count == decode_vector.LOST_LANES:
+            raise self._lanes_elsewhere(pointer)
+        self._pointer = pointer
         self._step_done(count, bit, witness)
 
     def _step_done(self, count: int, bit: int, witness: int) -> None:
@@ -289,15 +299,6 @@ class StreamDecoder:
         self._bit = bit
         self._decoded += count
         self._steps_done += 1
-
-    def _enter_tail(self) -> None:
-        """The lanes are done: checks that each is back at its initial state and takes out what rode in there."""
-        off = np.flatnonzero(self._states >> np.uint32(16) != 1)
-        if off.size:
-            raise self._lost("the lanes", "all back at their start", f"{off.size} of {self._states.size} elsewhere")
-        low = (self._states & np.uint32(0xFFFF)).astype(np.uint16)
-        self._written_hash = int(low[0]) | int(low[1]) << 16
-        self._tail_words = low[HASH_WORDS:].copy()
 
     def _live_channels(self, first_channel: int, channels: int) -> npt.NDArray[np.uint8]:
         """uint8 [channels]: 0 where the zero map names the channel."""
@@ -320,6 +321,12 @@ class StreamDecoder:
 
     def _beyond_words(self) -> DesynchronisedError:
         return self._lost("the read pointer", f"at most {self._region.size // 2} words", "one more")
+
+    def _short_tail(self, late: int) -> DesynchronisedError:
+        return self._lost("the tail", f"at least {self._prefix.tail.symbols} symbols to choose from", str(late))
+
+    def _lanes_elsewhere(self, off: int) -> DesynchronisedError:
+        return self._lost("the lanes", "all back at their start", f"{off} of {self._states.size} elsewhere")
 
     def _no_escape(self) -> DesynchronisedError:
         return self._lost("an escape", "an integer of 16 bits", "none")

@@ -108,7 +108,7 @@ def hash_steps(values: I16, keys: U32, bounds: I64, witnesses: I64, state: int, 
         states[step] = np.int64(total)
 
 
-@kernel(_i64(read(_u32), _i64, _i64, read(_u32), write(_u16)))
+@kernel(_i64(read(_u32), _i64, _i64, read(_u32), write(_u16)), brief=True)
 def encode_tail(keys: U32, floor: int, stop: int, entries: U32, words: U16) -> int:
     """Codes as many of the last symbols as fit ``words``, with one state that begins at 0 and need not reach 2^16.
 

@@ -71,7 +71,7 @@ def _sum_up(keys: U32, start: np.uint64, stop: np.uint64, prices: U64, segments:
     segments[row, ESCAPES] = np.int64(escapes)
 
 
-@kernel(types.void(read_rows(_i64), read(_i64), read(_i64), write_rows(_i64), write_rows(_i64)))
+@kernel(types.void(read_rows(_i64), read(_i64), read(_i64), write_rows(_i64), write_rows(_i64)), brief=True)
 def sum_segments(segments: I64, firsts: I64, sizes: I64, by_step: I64, by_channel: I64) -> None:
     """Adds the segments up.
 
@@ -249,7 +249,7 @@ def move_late(keys: U32, values: I16, start: int, stop: int, least: int) -> int:
     return int(late)
 
 
-@kernel(types.void(read(_u32), _i64, _i64, read(_u64), write(_i64)))
+@kernel(types.void(read(_u32), _i64, _i64, read(_u64), write(_i64)), brief=True)
 def sum_by_table(keys: U32, start: int, stop: int, prices: U64, totals: I64) -> None:
     """Adds to ``totals`` [256] what symbols ``start … stop - 1`` of a step of y cost, by table."""
     for i in range(np.uint64(start), np.uint64(stop)):

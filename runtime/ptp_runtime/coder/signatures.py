@@ -36,14 +36,18 @@ _ready: set[tuple[int, ...]] = set()
 _lock = Lock()
 
 
-def kernel(*signatures: types.Type) -> Callable[[_Kernel], _Kernel]:
-    """Declares a function that Python calls after it was made ``ready``; it releases the GIL and is cached on disk."""
+def kernel(*signatures: types.Type, brief: bool = False) -> Callable[[_Kernel], _Kernel]:
+    """Declares a function that Python calls after it was made ``ready``; it is cached on disk.
+
+    Args:
+        brief: it takes a few microseconds and keeps the GIL, which would cost more to get back; others release it.
+    """
 
     def declare(function: _Kernel) -> _Kernel:
         try:
-            dispatcher = njit(cache=True, nogil=True, error_model="numpy")(function)
+            dispatcher = njit(cache=True, nogil=not brief, error_model="numpy")(function)
         except RuntimeError:  # no folder for the cache: each process compiles, and `ptp doctor` says why
-            dispatcher = njit(nogil=True, error_model="numpy")(function)
+            dispatcher = njit(nogil=not brief, error_model="numpy")(function)
         _wanted[id(dispatcher)] = signatures
         return cast("_Kernel", dispatcher)
 
