@@ -49,6 +49,10 @@ class Step:
         plane = {Parity.ALL: odd >= 0, Parity.EVEN: odd == 0, Parity.ODD: odd == 1}[self.parity]
         return np.broadcast_to(plane, self.symbols.shape)
 
+    def where(self) -> npt.NDArray[np.int64]:
+        """int64: those positions in C order."""
+        return np.flatnonzero(self.covered())
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -111,6 +115,12 @@ def demo_latents(bundle: Path, photo: Path) -> Sample:
             symbols = np.where(skipped, 0, record.symbols).astype(np.int16)
             steps.append(Step(symbols, np.ascontiguousarray(record.index), place.channels.start, place.parity))
     return Sample(f"demo, {photo.name}", tuple(steps), as_one_step(tuple(steps)))
+
+
+def checkpoint_of(bundle: Path) -> str:
+    """Which weights a bundle holds."""
+    with Session.open(bundle, backend="cpu") as session:
+        return str(session.manifest.model.checkpoint_sha256)
 
 
 def ideal_bytes(steps: tuple[Step, ...]) -> float:

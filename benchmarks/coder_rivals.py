@@ -111,22 +111,23 @@ def _torch_ans(steps: tuple[Step, ...]) -> Iterator[Rival]:
         )
 
     push, pop, start = native.rans64_i4_push, native.rans64_i4_pop, native.rans64_init_stream
-    masks = [torch.from_numpy(step.covered().copy()) for step in steps]
+    wheres = [torch.from_numpy(step.where()) for step in steps]
+
+    def taken(array: Any, where: Any) -> Any:
+        return torch.from_numpy(array.reshape(-1)).index_select(0, where).to(torch.int32)[None]
 
     def flow_encode() -> Any:
         stream = start(1, 4, room)
-        for step, mask in reversed(list(zip(steps, masks, strict=True))):
-            values, places = (torch.from_numpy(a)[mask].to(torch.int32)[None] for a in (step.symbols, step.indexes))
-            push(stream, values, places, *tables, **setting)
+        for step, where in reversed(list(zip(steps, wheres, strict=True))):
+            push(stream, taken(step.symbols, where), taken(step.indexes, where), *tables, **setting)
         return stream
 
     def flow_decode(stream: Any) -> Any:
         stream, out = stream.clone(), []
-        for step, mask in zip(steps, masks, strict=True):
-            places = torch.from_numpy(step.indexes)[mask].to(torch.int32)[None]
-            plane = torch.zeros(step.indexes.shape, dtype=torch.int32)
-            plane[mask] = pop(stream, places, *tables, **setting)[0]
-            out.append(plane.numpy())
+        for step, where in zip(steps, wheres, strict=True):
+            plane = torch.zeros(step.indexes.size, dtype=torch.int32)
+            plane[where] = pop(stream, taken(step.indexes, where), *tables, **setting)[0]
+            out.append(plane.numpy().reshape(step.indexes.shape))
         return out
 
     yield Rival(
@@ -188,26 +189,26 @@ def _constriction_best(steps: tuple[Step, ...]) -> Iterator[Rival]:
 
 def _constriction_flow(steps: tuple[Step, ...]) -> Iterator[Rival]:
     coder_type, models, reaches = _constriction_models(steps)
-    masks = [step.covered() for step in steps]
+    wheres = [step.where() for step in steps]
 
     def encode() -> Any:
         coder = coder_type()
-        for step, mask in reversed(list(zip(steps, masks, strict=True))):
-            order, groups = _grouped(step.indexes[mask])
-            values = step.symbols[mask][order].astype(np.int32)
+        for step, where in reversed(list(zip(steps, wheres, strict=True))):
+            order, groups = _grouped(step.indexes.reshape(-1)[where])
+            values = step.symbols.reshape(-1)[where][order].astype(np.int32)
             for k, a, b in reversed(groups):
                 coder.encode_reverse(values[a:b] + reaches[k], models[k])
         return coder.get_compressed()
 
     def decode(words: Any) -> Any:
         coder, out = coder_type(words), []
-        for step, mask in zip(steps, masks, strict=True):
-            order, groups = _grouped(step.indexes[mask])
-            values, plane = np.empty(order.size, np.int32), np.zeros(step.indexes.shape, np.int32)
+        for step, where in zip(steps, wheres, strict=True):
+            order, groups = _grouped(step.indexes.reshape(-1)[where])
+            values, plane = np.empty(order.size, np.int32), np.zeros(step.indexes.size, np.int32)
             for k, a, b in groups:
                 values[order[a:b]] = coder.decode(models[k], b - a) - reaches[k]
-            plane[mask] = values
-            out.append(plane)
+            plane[where] = values
+            out.append(plane.reshape(step.indexes.shape))
         return out
 
     yield Rival(
@@ -275,19 +276,19 @@ def _compressai_flow(steps: tuple[Step, ...]) -> Iterator[Rival]:
     gaussian.update_scale_table(list(SCALES))
     gaussian.update()
     tables = (gaussian.quantized_cdf.tolist(), gaussian.cdf_length.tolist(), gaussian.offset.tolist())
-    masks = [torch.from_numpy(step.covered().copy()) for step in steps]
+    wheres = [torch.from_numpy(step.where()) for step in steps]
 
-    def listed(array: Any, mask: Any) -> list[int]:
-        values: list[int] = torch.from_numpy(array)[mask].to(torch.int32).tolist()
+    def listed(array: Any, where: Any) -> list[int]:
+        values: list[int] = torch.from_numpy(array.reshape(-1)).index_select(0, where).to(torch.int32).tolist()
         return values
 
     def encode() -> bytes:
         coder = ans.BufferedRansEncoder()
         symbols: list[int] = []
         indexes: list[int] = []
-        for step, mask in zip(steps, masks, strict=True):
-            symbols += listed(step.symbols, mask)
-            indexes += listed(step.indexes, mask)
+        for step, where in zip(steps, wheres, strict=True):
+            symbols += listed(step.symbols, where)
+            indexes += listed(step.indexes, where)
         coder.encode_with_indexes(symbols, indexes, *tables)
         data: bytes = coder.flush()
         return data
@@ -295,11 +296,11 @@ def _compressai_flow(steps: tuple[Step, ...]) -> Iterator[Rival]:
     def decode(data: bytes) -> Any:
         coder, out = ans.RansDecoder(), []
         coder.set_stream(data)
-        for step, mask in zip(steps, masks, strict=True):
-            plane = torch.zeros(step.indexes.shape, dtype=torch.int32)
-            values = coder.decode_stream(listed(step.indexes, mask), *tables)
-            plane[mask] = torch.tensor(values, dtype=torch.int32)
-            out.append(plane.numpy())
+        for step, where in zip(steps, wheres, strict=True):
+            plane = torch.zeros(step.indexes.size, dtype=torch.int32)
+            values = coder.decode_stream(listed(step.indexes, where), *tables)
+            plane[where] = torch.tensor(values, dtype=torch.int32)
+            out.append(plane.numpy().reshape(step.indexes.shape))
         return out
 
     yield Rival("compressai flow", "compressai", True, encode, decode, len, lambda got: planes_agree(steps, got))
