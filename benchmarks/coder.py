@@ -244,6 +244,7 @@ def main(bundle: Path | None, rounds: int, clock: str, output: Path | None) -> N
             "setting": {
                 "rounds": rounds,
                 "clock": clock,
+                "bundle": coder_data.checkpoint_of(bundle) if bundle else None,
                 "vectors": use_vectors(Kernels.AUTO),
                 "calls": CALLS,
                 "images": IMAGES,
