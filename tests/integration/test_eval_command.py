@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from ptp_export.evaluation import subject
 from ptp_export.evaluation.cli import eval_command
+from ptp_export.options import ExportOptions
 from ptp_model import checkpoint
 from ptp_model.baselines import student_checkpoint
 from ptp_model.baselines.entropic_student import EntropicStudent
@@ -143,7 +146,6 @@ def test_entropic_student_is_a_rival(demo_bundle: Path, small_photos: Path, tmp_
     ("arguments", "code", "words"),
     [
         (["nowhere"], 7, "no checkpoint at nowhere"),
-        (["demo", "--task", "det"], 5, "has no task 'det'"),
         (["demo", "--codecs", "bpg"], 2, "no image codec 'bpg'"),
         (["demo", "--json", "nowhere/eval.json"], 2, "expected a folder that exists"),
     ],
@@ -155,12 +157,34 @@ def test_what_makes_no_sense_is_a_sentence(arguments: list[str], code: int, word
     assert "Traceback" not in result.output
 
 
-def test_bundles_are_checked_too(demo_bundle: Path, small_photos: Path, tmp_path: Path) -> None:
+def test_a_task_that_the_checkpoint_lacks_is_named(tiny_checkpoint: Path) -> None:
+    result = _eval(str(tiny_checkpoint), "--task", "seg")
+    assert result.exit_code == 5, result.output
+    assert "has no task 'seg'" in result.output
+
+
+def test_a_checkpoint_is_measured_with_its_float_path(
+    demo_bundle: Path, small_photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is exported for the occasion; here, a bundle that exists already takes the place of the export."""
+    asked = []
+
+    def export(options: ExportOptions, watcher: object) -> None:
+        asked.append((options.entropy_path, options.fp16, options.task))
+        shutil.copytree(demo_bundle, options.output)
+
+    monkeypatch.setattr(subject, "export", export)
+    result = _eval("demo", "--task", "seg", "--data", str(small_photos), "--limit", "1", "--codecs", "", "--rates", "0")
+    assert result.exit_code == 0, result.output
+    assert asked == [("float", False, "seg")]
+
+
+def test_bundles_are_checked_too(demo_bundle: Path, tiny_checkpoint: Path, small_photos: Path, tmp_path: Path) -> None:
     for options, words in (
         (["--rates", "300"], "there is no rate 300"),
         (["--rates", "low"], "whole numbers"),
         (["--task", "cls"], "serves another task"),
-        (["--task", "det"], "no task 'det'"),
+        (["--task", "seg", "--checkpoint", str(tiny_checkpoint)], "no task 'seg'"),
         (["--data", str(tmp_path)], "no photographs"),
     ):
         result = _eval(str(demo_bundle), "--codecs", "jpeg", *options)
