@@ -81,6 +81,8 @@ def test_both_contexts_are_equal_in_every_cell(cat_folder: Path, tmp_path: Path)
     found = json.loads(file.read_text())
     assert found["differences"] == 0
     assert [bundle["context"] for bundle in found["bundles"]] == ["checkerboard", "zigzag"]
+    assert [bundle["bundle"] for bundle in found["bundles"]] == ["checkerboard/bundle", "zigzag/bundle"]
+    assert {cell["bundle"] for cell in found["cells"]} == {"checkerboard/bundle", "zigzag/bundle"}
     assert {bundle["mode"] for bundle in found["bundles"]} == {"integer"}
     assert {cell["status"] for cell in found["cells"]} == {"equal"}
     for bundle in found["bundles"]:
@@ -136,6 +138,13 @@ def test_what_is_missing_is_said_and_is_not_green() -> None:
 
     assert [one.name for one in found.matrix.absent] == ["torch CUDA"]
     assert {cell.encoder for cell in found.matrix.cells} == {"torch"}
+
+
+def test_one_bundle_twice_is_refused() -> None:
+    result = _interop(str(CHECKERBOARD), "--with", str(CHECKERBOARD))
+
+    assert result.exit_code == 2
+    assert "twice" in result.output
 
 
 def test_nothing_to_compare_is_a_failure() -> None:
@@ -259,7 +268,7 @@ def test_engines_are_built_and_not_called_green() -> None:
 
     assert (check.graphs, check.problem) == (1, "")
     found = compare(CHECKERBOARD, chosen(all_configurations(), ["level all, 1"]))
-    cells = document([Findings(found.matrix, [check], "")])["cells"]
+    cells = document([dataclasses.replace(found, builds=(check,))])["cells"]
     assert [cell["status"] for cell in cells] == ["equal", "built, not run"]
     assert cells[-1]["symbols"] == 0
 
@@ -274,7 +283,7 @@ def test_a_refused_graph_is_a_problem() -> None:
 
     assert check.failed
     found = compare(CHECKERBOARD, chosen(all_configurations(), ["level all, 1"]))
-    assert any("refused" in problem for problem in Findings(found.matrix, [check], "").problems())
+    assert any("refused" in problem for problem in dataclasses.replace(found, builds=(check,)).problems())
 
 
 def test_layers_are_told_by_their_names() -> None:

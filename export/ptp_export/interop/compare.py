@@ -66,6 +66,11 @@ class Comparison:
     ordinary: str
     seconds: float
 
+    @property
+    def noticed(self) -> bool:
+        """Whether an ordinary decoder refuses the stream."""
+        return self.ordinary.startswith("noticed")
+
 
 def decode_beside(path: EntropyPath, tables: Tables, data: bytes, sent: Latents) -> Comparison:
     """Decode a stream step by step and compare with what its encoder computed.

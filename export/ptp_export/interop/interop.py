@@ -15,6 +15,7 @@ from ptp_export.oracle.photo_groups import shipped_set
 from ptp_export.sizes import Size
 from ptp_export.verify.verify_bundle import photos_from
 from ptp_runtime.bundle import Bundle
+from ptp_runtime.errors import UsageError
 
 
 def compare_bundles(
@@ -46,13 +47,28 @@ def compare_bundles(
     opened = [Bundle.open(path) for path in bundles]
     chosen = shipped_set("parity") if photos is None else photos_from(photos)
     findings = []
-    for bundle in opened:
-        checks = [build_engines(EntropyFiles.of(bundle), target) for target in BUILDERS] if builds else []
+    for bundle, name in zip(opened, _names(bundles), strict=True):
+        checks = tuple(build_engines(EntropyFiles.of(bundle), target) for target in BUILDERS) if builds else ()
         analysis = Analysis(bundle)
         try:
             items = (analysis(piece) for piece in pieces(chosen, bundle, sizes))
             matrix = compare_all(bundle, configurations, items, symbols, watcher, least_items=len(sizes))
         finally:
             analysis.close()
-        findings.append(Findings(matrix, checks, chosen.provenance))
+        findings.append(Findings(matrix, checks, chosen.provenance, name))
     return findings
+
+
+def _names(bundles: Sequence[Path]) -> list[str]:
+    """The folders' own names, with as many of their parents' as tell them apart; never a path of the machine.
+
+    Raises:
+        UsageError: one bundle twice.
+    """
+    parts = [path.resolve().parts for path in bundles]
+    if len(set(parts)) < len(parts):
+        raise UsageError("a bundle is given twice", got=", ".join(path.name for path in bundles))
+    count = 1
+    while len({part[-count:] for part in parts}) < len(parts):
+        count += 1
+    return ["/".join(part[-count:]) for part in parts]

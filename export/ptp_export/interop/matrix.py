@@ -135,6 +135,11 @@ class Matrix:
         cells: one for each encoder and decoder.
         items: latents coded.
         distinct: streams that differed from the other encoders' of the same item, summed over the items.
+        decodings: of a distinct stream by one decoder. The counts below count each of them once, however many encoders
+            wrote its stream.
+        symbols, differences, indices, means: see :class:`~ptp_export.interop.compare.Comparison`.
+        broken: decodings with a difference.
+        noticed: of them, how many an ordinary decoder refused.
         seconds: the whole took.
     """
 
@@ -144,19 +149,24 @@ class Matrix:
     cells: list[Cell] = field(default_factory=list)
     items: list[LatentItem] = field(default_factory=list)
     distinct: int = 0
+    decodings: int = 0
+    symbols: int = 0
+    differences: int = 0
+    indices: int = 0
+    means: int = 0
+    broken: int = 0
+    noticed: int = 0
     seconds: float = 0.0
 
-    @property
-    def symbols(self) -> int:
-        """Symbols decoded and compared; a stream that several encoders wrote alike counts once a decoder."""
-        return sum(cell.decoded for cell in self.cells)
-
-    @property
-    def differences(self) -> int:
-        """Of :attr:`symbols`, how many differ; as there, each decoding counts once."""
-        return self._differences
-
-    _differences: int = 0
+    def add(self, found: Comparison) -> None:
+        """Count one decoding."""
+        self.decodings += 1
+        self.symbols += found.symbols
+        self.differences += found.differences
+        self.indices += found.indices
+        self.means += found.means
+        self.broken += found.first is not None
+        self.noticed += found.noticed
 
 
 class Watcher(Protocol):
@@ -284,7 +294,7 @@ class _Run:
                 found = decode_beside(decoder.path, self._tables, sent.data, sent.latents)
                 decoder.decoded += found.symbols
                 decoder.speeds.append(found.symbols / found.seconds)
-                self._matrix._differences += found.differences
+                self._matrix.add(found)
                 results[key, decoder.name] = found
         for encoder, key in wrote:
             for decoder in taking:
@@ -310,7 +320,7 @@ class _Run:
         if found.first is None:
             return
         cell.broken += 1
-        cell.noticed += found.ordinary.startswith("noticed")
+        cell.noticed += found.noticed
         if cell.first is None:
             piece = item.piece
             layer = self._layer(sent.encoder, decoder, sent.latents, found.first.step)

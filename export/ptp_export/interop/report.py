@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.table import Table
@@ -19,6 +19,7 @@ PACKAGES = ("onnx", "openvino", "tensorrt-rtx", "tensorrt", "numba")
 BUILT = "built, not run"
 
 
+@dataclass(frozen=True)
 class Findings:
     """One bundle's matrix, and the engines that were built from it.
 
@@ -26,15 +27,13 @@ class Findings:
         matrix: see there.
         builds: one for each builder.
         photos_from: provenance of the photos.
+        name: of the bundle, unique among those compared.
     """
 
-    def __init__(self, matrix: Matrix, builds: Sequence[BuildCheck], photos_from: str) -> None:
-        self.matrix, self.builds, self.photos_from = matrix, tuple(builds), photos_from
-
-    @property
-    def name(self) -> str:
-        """Of the bundle's folder."""
-        return self.matrix.bundle.path.resolve().name
+    matrix: Matrix
+    builds: tuple[BuildCheck, ...]
+    photos_from: str
+    name: str
 
     @property
     def context(self) -> str:
@@ -86,7 +85,6 @@ def _versions(names: Sequence[str]) -> dict[str, str | None]:
 def _bundle(findings: Findings) -> dict[str, Any]:
     matrix = findings.matrix
     entropy = matrix.bundle.manifest.entropy
-    broken = [cell for cell in matrix.cells if cell.broken]
     return {
         "bundle": findings.name,
         "mode": entropy.mode,
@@ -94,12 +92,14 @@ def _bundle(findings: Findings) -> dict[str, Any]:
         "identity": entropy.identity,
         "symbols": matrix.symbols,
         "differences": matrix.differences,
+        "index_differences": matrix.indices,
+        "mean_differences": matrix.means,
         "cells": len(matrix.cells),
         "equal_cells": sum(cell.status == "equal" for cell in matrix.cells),
-        "streams": sum(cell.streams for cell in matrix.cells),
         "distinct_streams": matrix.distinct,
-        "broken_streams": sum(cell.broken for cell in broken),
-        "broken_streams_noticed": sum(cell.noticed for cell in broken),
+        "decodings": matrix.decodings,
+        "broken_decodings": matrix.broken,
+        "noticed_decodings": matrix.noticed,
         "seconds": matrix.seconds,
         "photos_from": findings.photos_from,
         "items": [
