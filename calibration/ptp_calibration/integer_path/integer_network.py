@@ -117,12 +117,15 @@ class IntegerNetwork:
     Attributes:
         network: the float one, for its structure.
         layers: by name.
-        units: of ``z_hat``, ``y_int`` and every layer's tensor.
+        units: of ``z_hat``, ``y_int`` and every layer's tensor, as the layers that read it see it.
+        mu_shift: ``mu_hyper`` comes out finer than its readers in the entropy path want it, for the synthesis, which
+            gets it in real units: they read it shifted to the right by this much.
     """
 
     network: EntropyNetwork
     layers: Mapping[str, IntegerLayer]
     units: Mapping[str, Unit]
+    mu_shift: int
 
     def widths(self) -> dict[str, int]:
         """Channels of every tensor."""

@@ -51,9 +51,7 @@ def _hyper_graph(integers: IntegerNetwork) -> onnx.ModelProto:
         # The graph's output mu_hyper is in real units: the whole numbers behind it get another name.
         name = f"{HYPER}/{layer.name}" if layer.name in HYPER_PARAMETERS else layer.name
         graph.tensors[layer.name] = graph.layer(integers.layers[layer.name], name)
-    scale = integers.units[MU_HYPER].scale.astype(np.float32)[None, :, None, None]
-    builder.node("Mul", [graph.tensors[MU_HYPER], builder.constant(f"{MU_HYPER}/scale", scale)], MU_HYPER)
-    builder.output(MU_HYPER, "float32", network.latent_channels, HYPER_FACTOR)
+    graph.mu_hyper(integers)
     for step in network.steps:
         readers = _hyper_readers(integers, step)
         part = part_name(network, step)
@@ -154,6 +152,17 @@ class _Graph:
         x = self.builder.node("Floor", [x], f"{name}/cut")
         unit = np.ldexp(1.0, -done.grid.astype(np.int32)).astype(np.float32)[None, :, None, None]
         return self.builder.node("Mul", [x, self.builder.constant(f"{name}/unit", unit)], output, f"{name}/units")
+
+    def mu_hyper(self, integers: IntegerNetwork) -> None:
+        """What the synthesis reads, in real units, and what the steps read, coarser."""
+        fine, shift = self.tensors[MU_HYPER], integers.mu_shift
+        scale = np.ldexp(integers.units[MU_HYPER].scale, -shift)
+        for name, factor in (("scale", scale), ("fraction", np.full(len(scale), 0.5**shift))):
+            self.builder.constant(f"{fine}/{name}", factor.astype(np.float32)[None, :, None, None])
+        self.builder.node("Mul", [fine, f"{fine}/scale"], MU_HYPER)
+        self.builder.output(MU_HYPER, "float32", len(scale), HYPER_FACTOR)
+        x = self.builder.node("Mul", [fine, f"{fine}/fraction"], f"{fine}/shifted")
+        self.tensors[MU_HYPER] = self.builder.node("Floor", [x], f"{fine}/coarse", f"{fine}/coarse/floor")
 
     def heads(self, step: StepNetwork) -> None:
         """The coder's numbers: table index as uint8, mean in sixteenths as int16."""

@@ -12,6 +12,8 @@ ACCUMULATOR_LIMIT = 2**24
 CONTEXT_LIMIT = 1023
 MEAN_LIMIT = 8191
 SCALE_LEVELS = 64
+#: Bits of ``mu_hyper`` where it leaves the path: what the entropy path itself reads is coarser.
+MU_BITS = 13
 
 
 @dataclass(frozen=True)

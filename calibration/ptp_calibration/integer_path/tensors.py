@@ -33,10 +33,6 @@ class Piece:
         """Number of channels."""
         return self.channels[1] - self.channels[0]
 
-    def part(self, first: int, last: int) -> Piece:
-        """Some of its channels, counted from its own first."""
-        return Piece(self.tensor, (self.channels[0] + first, self.channels[0] + last), self.box)
-
 
 def pieces(sources: Iterable[Source], widths: Mapping[str, int]) -> tuple[Piece, ...]:
     """The sources one after the other: stacked quadrants one by one, neighbouring channels together.
@@ -54,6 +50,17 @@ def pieces(sources: Iterable[Source], widths: Mapping[str, int]) -> tuple[Piece,
                 found[-1] = Piece(source.tensor, (before.channels[0], last), box)
             else:
                 found.append(Piece(source.tensor, (first, last), box))
+    return tuple(found)
+
+
+def some_channels(parts: Iterable[Piece], first: int, last: int) -> tuple[Piece, ...]:
+    """What stands between two positions of the input that the pieces make up."""
+    found, start = [], 0
+    for piece in parts:
+        low, high = max(first - start, 0), min(last - start, piece.width)
+        if low < high:
+            found.append(Piece(piece.tensor, (piece.channels[0] + low, piece.channels[0] + high), piece.box))
+        start += piece.width
     return tuple(found)
 
 

@@ -11,10 +11,11 @@ import onnx
 from ptp_calibration.integer_path.conversion.coding_loop import coded_bits
 from ptp_calibration.integer_path.conversion.layer_from_float import Readings, converted
 from ptp_calibration.integer_path.conversion.observe import Observation, observe
-from ptp_calibration.integer_path.conversion.scales import units
-from ptp_calibration.integer_path.integer_network import IntegerLayer, IntegerNetwork
+from ptp_calibration.integer_path.conversion.scales import plan
+from ptp_calibration.integer_path.integer_network import IntegerLayer, IntegerNetwork, Unit
 from ptp_calibration.integer_path.network import (
     HYPER_PARAMETERS,
+    MU_HYPER,
     Y_INT,
     Z_HAT,
     EntropyNetwork,
@@ -23,7 +24,7 @@ from ptp_calibration.integer_path.network import (
     StepNetwork,
 )
 from ptp_calibration.integer_path.onnx_from_layers import onnx_from_layers
-from ptp_calibration.integer_path.precision import DEFAULT_PRECISION, IntegerPrecision
+from ptp_calibration.integer_path.precision import DEFAULT_PRECISION, MU_BITS, IntegerPrecision
 from ptp_calibration.integer_path.proof.certificate import LayerProof, prove
 from ptp_calibration.integer_path.tensors import Array, coded_positions, in_box, pieces
 
@@ -108,7 +109,10 @@ class _Conversion:
     ) -> None:
         self.clipped: dict[str, float] = {}
         self._network, self._seen, self._precision = network, seen, precision
-        self._units = units(network, seen, precision)
+        decided = plan(network, seen, precision)
+        self._units, self._terms = dict(decided.units), decided.terms
+        limit = self._units[MU_HYPER].limit
+        self._mu_shift = MU_BITS - limit.bit_length()
         self._layers: dict[str, IntegerLayer] = {}
         self._live: list[dict[str, Array]] = [{Z_HAT: sample.z.astype(np.float32)} for sample in samples]
         self._widths = {Z_HAT: network.hyper_channels, Y_INT: network.latent_channels}
@@ -129,17 +133,23 @@ class _Conversion:
             for tensors, y_int in zip(self._live, self._seen.y_int, strict=True):
                 _copy_coded(step, y_int, tensors[Y_INT])
                 _keep(tensors, kept)
-        return IntegerNetwork(self._network, self._layers, self._units)
+        return IntegerNetwork(self._network, self._layers, self._units, self._mu_shift)
 
     def _convert(self, layer: Layer, head: bool) -> None:
         name = layer.name
         read = pieces(layer.inputs, self._widths)
         readings = Readings(read, {piece.tensor: self._units[piece.tensor] for piece in read}, self._live)
-        done = converted(layer, self._units[name], self._seen.means[name], readings, self._precision, head)
-        self._layers[name], self._units[name], self.clipped[name] = done.layer, done.unit, done.clipped
+        shift = self._mu_shift if name == MU_HYPER else 0
+        unit = self._units[name]
+        wanted = Unit(np.ldexp(unit.scale, -shift), 2**MU_BITS - 1) if shift else unit
+        mean, count = self._seen.means[name], self._terms[name]
+        done = converted(layer, wanted, mean, readings, self._precision, head, count)
+        self._layers[name], self.clipped[name] = done.layer, done.clipped
+        # A shift of the whole range -8191 … 8191 ends one step lower than it does above.
+        self._units[name] = Unit(np.ldexp(done.unit.scale, shift), unit.limit + 1) if shift else done.unit
         self._widths[name] = layer.channels
         for tensors, x in zip(self._live, done.tensors, strict=True):
-            tensors[name] = x
+            tensors[name] = np.floor(np.ldexp(x, -shift)) if shift else x
 
 
 def _keep(tensors: dict[str, Array], names: Collection[str]) -> None:

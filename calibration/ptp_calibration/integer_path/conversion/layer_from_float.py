@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ptp_calibration.integer_path.conversion.integers import Reals, finest_grid
+from ptp_calibration.integer_path.conversion.integers import Reals
+from ptp_calibration.integer_path.conversion.terms import terms_on_grid
 from ptp_calibration.integer_path.errors import ConversionError
-from ptp_calibration.integer_path.integer_network import IntegerLayer, Integers, Term, Unit
-from ptp_calibration.integer_path.network import HYPER_PARAMETERS, Layer
-from ptp_calibration.integer_path.precision import ACCUMULATOR_LIMIT, MEAN_LIMIT, IntegerPrecision
+from ptp_calibration.integer_path.integer_network import IntegerLayer, Integers, Unit
+from ptp_calibration.integer_path.network import Layer
+from ptp_calibration.integer_path.precision import MEAN_LIMIT, IntegerPrecision
 from ptp_calibration.integer_path.tensors import Array, Piece
 
 #: Room for the bias correction, in output steps; a layer that needs more is rounded again.
@@ -64,7 +65,13 @@ class Converted:
 
 
 def converted(
-    layer: Layer, unit: Unit, mean: Reals, readings: Readings, precision: IntegerPrecision, head: bool
+    layer: Layer,
+    unit: Unit,
+    mean: Reals,
+    readings: Readings,
+    precision: IntegerPrecision,
+    head: bool,
+    count: int = 1,
 ) -> Converted:
     """Convert one layer.
 
@@ -75,6 +82,7 @@ def converted(
         readings: integer tensors of the layers before it, already converted.
         precision: bits.
         head: whether it gives means or indices, whose unit is fixed.
+        count: of terms it is split into, each with an accumulator of its own.
 
     Raises:
         ConversionError: a head that fits no grid.
@@ -85,20 +93,22 @@ def converted(
     while True:
         weight = layer.weight.astype(np.float64) * readings.scales()[:, None, None] / scale[:, None, None, None]
         offset = np.abs(layer.bias / scale) + 0.5 + room
-        grid = finest_grid(weight, offset, readings.magnitudes(), precision.weight_limit, ACCUMULATOR_LIMIT)
-        if (grid.shift < 1).any():
-            scale = _coarser(scale, grid.shift, layer, head)
+        terms, grid = terms_on_grid(
+            readings.pieces, weight, offset, readings.magnitudes(), precision.weight_limit, count
+        )
+        if (grid < 1).any():
+            scale = _coarser(scale, grid, layer, head)
             continue
-        terms = _terms(readings.pieces, grid.weight, grid.shift)
-        zero = np.zeros_like(grid.shift)
-        bare = IntegerLayer(layer.name, terms, zero, grid.shift, 0 if layer.relu else -limit, limit, layer.shuffle)
+        bare = IntegerLayer(
+            layer.name, terms, np.zeros_like(grid), grid, 0 if layer.relu else -limit, limit, layer.shuffle
+        )
         sums = [bare.accumulated(tensors, readings.limits) for tensors in readings.tensors]
-        correction = mean / scale - np.ldexp(_mean(sums), -grid.shift.astype(np.int32))
+        correction = mean / scale - np.ldexp(_mean(sums), -grid.astype(np.int32))
         if (np.abs(correction) > room).any():
             room = np.maximum(room, 2 * np.abs(correction))
             continue
-        whole = np.rint(np.ldexp(layer.bias / scale + correction, grid.shift.astype(np.int32))).astype(np.int64)
-        done = replace(bare, bias=whole + np.left_shift(1, grid.shift - 1))
+        whole = np.rint(np.ldexp(layer.bias / scale + correction, grid.astype(np.int32))).astype(np.int64)
+        done = replace(bare, bias=whole + np.left_shift(1, grid - 1))
         clipped = sum(done.clipped(x) for x in sums) / sum(x.size for x in sums)
         out = Unit(scale[::4] if layer.shuffle else scale, limit)
         return Converted(done, out, tuple(done.finished(x) for x in sums), clipped)
@@ -122,18 +132,3 @@ def _coarser(scale: Reals, shift: Integers, layer: Layer, head: bool) -> Reals:
     if layer.shuffle:
         factor = np.repeat(factor.reshape(-1, 4).max(1), 4)
     return np.asarray(scale * factor)
-
-
-def _terms(pieces: Sequence[Piece], weight: Integers, shift: Integers) -> tuple[Term, ...]:
-    """Hyper parameters and the rest apart."""
-    terms = []
-    for of_hyper in (True, False):
-        chosen, columns, start = [], [], 0
-        for piece in pieces:
-            if (piece.tensor in HYPER_PARAMETERS) == of_hyper:
-                chosen.append(piece)
-                columns.append(weight[:, start : start + piece.width])
-            start += piece.width
-        if chosen:
-            terms.append(Term(tuple(chosen), np.concatenate(columns, 1), shift))
-    return tuple(terms)

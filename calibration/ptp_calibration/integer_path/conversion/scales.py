@@ -5,9 +5,13 @@ All of it is chosen before any weight is rounded, from one run of the float path
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
+from ptp_calibration.integer_path.conversion.noise import accumulators, balanced_limits
 from ptp_calibration.integer_path.conversion.observe import Observation, TensorStatistics
 from ptp_calibration.integer_path.integer_network import Unit
 from ptp_calibration.integer_path.network import Y_INT, Z_HAT, EntropyNetwork
@@ -17,29 +21,52 @@ from ptp_calibration.integer_path.precision import CONTEXT_LIMIT, MEAN_LIMIT, In
 _SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
 #: A channel that hardly moved on the samples gets at least this share of its layer's typical range.
 _LEAST_RANGE = 1 / 32
-#: Room above the largest whole number the samples fed in, because other photos go further.
-_HEADROOM = 1.25
+#: Room above what the samples show, because other photos go further: a bit of every range.
+_HEADROOM = 2.0
 #: Clips of fed-in whole numbers and of activations are of the form 2^bits - 1, at least this many bits.
 _FEWEST_BITS = 4
 
 
-def units(network: EntropyNetwork, seen: Observation, precision: IntegerPrecision) -> dict[str, Unit]:
-    """The unit of ``z_hat``, ``y_int`` and every layer's output.
+@dataclass(frozen=True)
+class Plan:
+    """What is decided before any weight is rounded.
+
+    Attributes:
+        units: of ``z_hat``, ``y_int`` and every layer's output, as its readers see it.
+        terms: layer's name → number of accumulators.
+    """
+
+    units: Mapping[str, Unit]
+    terms: Mapping[str, int]
+
+
+def plan(network: EntropyNetwork, seen: Observation, precision: IntegerPrecision) -> Plan:
+    """Choose all units and the number of accumulators of every layer.
 
     Outputs of the last layers of a step are in the coder's own units: their scale is 1.
     """
     heads = frozenset().union(*(step.heads for step in network.steps))
-    found = {
+    layers = (*network.hyper, *(layer for step in network.steps for layer in step.layers))
+    fixed = {
         Z_HAT: Unit(np.ones(network.hyper_channels), fed_in_limit(seen.tensors[Z_HAT])),
         Y_INT: Unit(np.ones(network.latent_channels), fed_in_limit(seen.tensors[Y_INT])),
-    }
-    for layer in (*network.hyper, *(layer for step in network.steps for layer in step.layers)):
-        if layer.name in heads:
-            found[layer.name] = Unit(np.ones(layer.channels), MEAN_LIMIT)
-        else:
-            limit = precision.activation_limit
-            found[layer.name] = Unit(best_scale(seen.tensors[layer.name], limit, layer.relu), limit)
-    return found
+    } | {layer.name: Unit(np.ones(layer.channels), MEAN_LIMIT) for layer in layers if layer.name in heads}
+
+    def with_limits(limits: Mapping[str, int]) -> dict[str, Unit]:
+        found = {}
+        for layer in layers:
+            if layer.name not in heads:
+                limit = limits.get(layer.name, precision.activation_limit)
+                found[layer.name] = Unit(best_scale(seen.tensors[layer.name], limit, layer.relu), limit)
+        return fixed | found
+
+    finest = with_limits({})
+    one = {layer.name: 1 for layer in layers}
+    limits = balanced_limits(layers, finest, seen, precision, one)
+    terms = accumulators(layers, with_limits(limits), seen, precision)
+    if terms != one:
+        limits = balanced_limits(layers, finest, seen, precision, terms)
+    return Plan(with_limits(limits), terms)
 
 
 def fed_in_limit(seen: TensorStatistics) -> int:
@@ -58,7 +85,8 @@ def best_scale(seen: TensorStatistics, limit: int, relu: bool) -> NDArray[np.flo
     """Scale of each channel that rounds and clips its values with the smallest mean square error, float64 [C].
 
     The largest value over the limit is tried, shares of it, and the power of two above it, which comes first: a channel
-    whose values are whole numbers of a power of two is kept exactly, and so are its weights.
+    whose values are whole numbers of a power of two is kept exactly, and so are its weights. The best is then made
+    larger by the room for other photos.
     """
     values = np.maximum(seen.values, 0) if relu else seen.values
     typical = float(np.median(seen.largest[seen.largest > 0])) if (seen.largest > 0).any() else 1.0
@@ -72,4 +100,4 @@ def best_scale(seen: TensorStatistics, limit: int, relu: bool) -> NDArray[np.flo
         error = np.square(steps * scale[:, None] - values).mean(1)
         best = np.where(error < least, scale, best)
         least = np.minimum(error, least)
-    return best
+    return best * _HEADROOM

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 
 from ptp_calibration.integer_path.errors import GraphError, IntegerBoundError
+from ptp_calibration.integer_path.network import MU_HYPER
 from ptp_calibration.integer_path.precision import ACCUMULATOR_LIMIT
 from ptp_calibration.integer_path.proof.bounds import (
     UNKNOWN,
@@ -147,7 +148,8 @@ class _Prover:
         if operator == "Add":
             return [added(*known)]
         if operator == "Mul":
-            return [None if instruction.outputs[0] in program.outputs else scaled(first, instruction.weight)]
+            real = instruction.outputs[0] == MU_HYPER and MU_HYPER in program.outputs
+            return [None if real else scaled(first, instruction.weight)]
         if operator == "Floor":
             self._note(program, instruction.name.rpartition("/")[0], first)
             return [floored(first)]
