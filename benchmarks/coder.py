@@ -240,7 +240,7 @@ def main(bundle: Path | None, rounds: int, clock: str, output: Path | None) -> N
     if output:
         overhead = next(row["overhead"] for row in main_result["coders"] if row["coder"] == OURS)
         document = {
-            "environment": environment(),
+            "environment": environment("llvmlite", "constriction", "torch-ans"),
             "setting": {
                 "rounds": rounds,
                 "clock": clock,

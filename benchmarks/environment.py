@@ -10,10 +10,10 @@ from pathlib import Path
 PACKAGES = ("numpy", "numba", "onnx", "onnxruntime", "torch", "torchvision", "compressai", "tensorrt-rtx", "pillow")
 
 
-def environment() -> dict[str, object]:
-    """Processor, cores, system, Python and the versions of what does the work."""
+def environment(*more: str) -> dict[str, object]:
+    """Processor, cores, system, Python and the versions of what does the work (of ``more`` packages too)."""
     versions = {}
-    for name in PACKAGES:
+    for name in (*PACKAGES, *more):
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
