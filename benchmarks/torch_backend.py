@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import torch
 
 from ptp_export.graphs.graphs_from_model import graphs_from_model
 from ptp_export.graphs.interface import Graph
+from ptp_export.interop.torch_graphs import TorchGraph
 from ptp_model import checkpoint
 from ptp_runtime.arithmetic import Arithmetic, cpu_arithmetic
 from ptp_runtime.bundle import Bundle
@@ -44,6 +46,21 @@ class EagerGraph:
         return None
 
 
+class InterpretedGraph:
+    """One integer graph of the entropy path, its file read by torch: the checkpoint has no such network."""
+
+    provider = "PyTorch eager"
+
+    def __init__(self, data: bytes) -> None:
+        self._graph = TorchGraph(onnx.load_from_string(data))
+
+    def run(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
+        return self._graph.run(inputs)
+
+    def close(self) -> None:
+        return None
+
+
 class EagerBackend:
     """Serves a bundle's graphs from the checkpoint it was exported from."""
 
@@ -60,5 +77,7 @@ class EagerBackend:
     def arithmetic(self) -> Arithmetic:
         return cpu_arithmetic("torch eager", f"torch {torch.__version__}", torch.get_num_threads())
 
-    def load(self, bundle: Bundle, graph: GraphEntry) -> EagerGraph:
+    def load(self, bundle: Bundle, graph: GraphEntry) -> EagerGraph | InterpretedGraph:
+        if graph.precision == "integer":
+            return InterpretedGraph(bundle.read(graph))
         return EagerGraph(self.graphs[graph.name], tuple(spec.name for spec in graph.inputs))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ptp_calibration import PhotoSet, Ranges, measure_ranges
+from ptp_calibration.integer_path import IntegerPathError
 from ptp_export.bundle.tables_from_model import tables_from_model
 from ptp_export.bundle.task_info import declared_resize
 from ptp_export.bundle.writer import BundleContent, FinishedGraph, write_bundle
@@ -30,7 +31,7 @@ from ptp_export.precision.audit import PrecisionAudit
 from ptp_export.precision.fp16 import fp16_from_fp32
 from ptp_export.sizes import Size, SizeRange
 from ptp_export.stages import Stages, StageWatcher
-from ptp_runtime.errors import UsageError
+from ptp_runtime.errors import StageFailedError, UsageError
 from ptp_runtime.manifest import Manifest
 
 #: Roles that ``--fp16`` converts.
@@ -138,7 +139,14 @@ def _integers(task: CheckpointTask, options: ExportOptions, stages: Stages) -> I
         photos, resize = shipped_set("calibration"), declared_resize(task.chain.teacher)
         samples = calibration_latents(task.chain, photos, resize)
     with stages.stage("entropy path: integers", options.command(only)):
-        return integer_export(task.chain, samples)
+        try:
+            return integer_export(task.chain, samples)
+        except IntegerPathError as error:
+            raise StageFailedError(
+                "the entropy path of this checkpoint cannot be computed in whole numbers",
+                got=str(error),
+                hint="export it with --entropy-path float; its streams then stay with one backend and build",
+            ) from error
 
 
 def _in_order(files: Sequence[OnnxGraph], graphs: Sequence[Graph]) -> list[OnnxGraph]:

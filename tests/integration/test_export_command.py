@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import ptp_export.pipeline
+from ptp_calibration.integer_path import ConversionError
 from ptp_export.cli import export_command
 from ptp_export.oracle.photo_groups import shipped_set
 from ptp_export.verify.cli import verify_command
@@ -152,6 +153,20 @@ def test_a_failing_stage_leaves_the_command_that_repeats_it(
     assert command[command.index("--only") + 1] == "analysis"
     assert _export(*command[1:]).exit_code == 8, "the command fails the same way"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_that_does_not_convert_is_told_of_the_float_path(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ConversionError("layer step_00/aggregate/2 gives numbers that are too large")
+
+    monkeypatch.setattr(ptp_export.pipeline, "integer_export", fail)
+    arguments = ("--task", "view", "--checkpoint", str(tiny_checkpoint), "--only", "step_00")
+    result = _export(*arguments, "-o", str(tmp_path / "bundle"))
+    assert result.exit_code == 8, result.output
+    for words in ("step_00/aggregate/2", "--entropy-path float"):
+        assert words in result.output
 
 
 def test_help_teaches(tmp_path: Path) -> None:
