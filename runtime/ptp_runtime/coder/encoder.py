@@ -205,7 +205,8 @@ class StreamEncoder:
         bounds = symbols.bounds
         step, least_table = choose_tail_step(symbols, self._lookups.prices, 16 * (lanes - HASH_WORDS))
         start, stop = int(bounds[step]), int(bounds[step + 1])
-        slices = [(array, array[start:stop].copy()) for array in (symbols.values, symbols.keys) if least_table]
+        undo = least_table and stop < end  # else the tail, which is never empty, reaches into the step
+        slices = [(array, array[start:stop].copy()) for array in (symbols.values, symbols.keys) if undo]
         late = stop - start
         if least_table:
             late = gather_kernels.move_late(symbols.keys, symbols.values, start, stop, least_table)
