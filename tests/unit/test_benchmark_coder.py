@@ -82,3 +82,22 @@ def test_wrong_symbols_end_the_run(benchmark: ModuleType) -> None:
 
     with pytest.raises(SystemExit, match="broken does not give the symbols back"):
         benchmark.measured([benchmark.ours("ours", sample.steps, flow=True), broken], 1, benchmark.CLOCKS["wall"])
+
+
+def test_the_section_shows_the_committed_figures(benchmark: ModuleType, repository: Path) -> None:
+    section = importlib.import_module("coder_section")
+    document = json.loads((repository / "benchmarks" / "results" / "coder.json").read_text())
+    rows: list[list[str]] = []
+
+    def table(head: list[str], body: list[list[str]]) -> str:
+        rows.extend(body)
+        return " | ".join(head)
+
+    text = section.coder_section(document, table, "Measured on: this.")
+
+    shown = [document["set_a"], *document["others"], *document["latents"]]
+    assert len(rows) == sum(len(part["coders"]) for part in shown)
+    assert all(part["name"] in text for part in shown)
+    for ratio in document["ratios"]["decode"].values():
+        assert f"{ratio:.1f}×" in text
+    sys.modules.pop("coder_section", None)
