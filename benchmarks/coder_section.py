@@ -30,9 +30,9 @@ def coder_section(document: dict[str, Any], table: Table, environment: str) -> s
     return f"""## The entropy coder
 
 All coders in one process, one thread, in turn; milliseconds {clock}, medians over {rounds} rounds, in each
-the fastest of {calls} calls. *Ours* is the whole work from arrays to the bytes of a stream with header, CRC and hash. *Flow*
-is step by step from arrays to arrays; the other rows are each coder's best case, one call with everything prepared.
-Ratios are to the fastest variant of each rival. *Over ideal* is against the Gaussians' own information.
+the fastest of {calls} calls. *Ours* is the whole work from arrays to the bytes of a stream with header, CRC and hash.
+*Flow* is step by step from arrays to arrays; the other rows are each coder's best case, one call with everything
+prepared. Ratios are to the fastest variant of each rival. *Over ideal* is against the Gaussians' own information.
 
 {chr(10).join(_part(part, table) for part in parts)}
 A batch of {setting["images"]} images on two threads, against one: {cores}.
