@@ -131,8 +131,8 @@ def test_every_backend_gives_the_oracle_s_integers(
 @given(context=st.sampled_from(["checkerboard", "zigzag"]), seed=st.integers(0, 1000))
 def test_weights_on_the_grid_are_converted_without_any_error(context: str, seed: int) -> None:
     network = pocket_network(context, seed, whole=True)
-    # Twelve bits hold the weights of a small and a large input of one layer exactly.
-    report = convert(network, pocket_samples(network, seed, spread=1), IntegerPrecision(12, 8)).report
+    # Twelve bits of weights hold a small and a large input of one layer exactly.
+    report = convert(network, pocket_samples(network, seed, spread=1), IntegerPrecision(12, 10)).report
 
     assert report.integer_bits == report.float_bits
     assert not any(report.clipped.values())
