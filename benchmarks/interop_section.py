@@ -80,8 +80,8 @@ def _bundle_row(bundle: dict[str, Any]) -> list[str]:
 
 def _photos(bundle: dict[str, Any]) -> str:
     return (
-        f"First row: {bundle['items']} pieces of {bundle['photos']} photographs, {bundle['sizes']} sizes, {bundle['rates']}"
-        f" rates; {bundle['photos_from']}."
+        f"First row: {bundle['items']} pieces of {bundle['photos']} photographs, {bundle['sizes']} sizes,"
+        f" {bundle['rates']} rates; {bundle['photos_from']}."
     )
 
 

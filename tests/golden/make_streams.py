@@ -1,15 +1,17 @@
 """How the golden streams were made. Their bytes are committed and never change; this is no part of any test.
 
-    python tests/golden/make_streams.py FOLDER
+    python tests/golden/make_streams.py FOLDER [NAME ...]
 
-Two pocket codecs with random weights, one for each kind of context: ``checkerboard`` with the hyper-prompts of a task,
-``zigzag`` without. Their networks are scaled so that symbols, means and indices use their whole range. Each is
-exported as any model is (integer entropy path, calibrated on the shipped photographs) and codes pieces of photographs
-that it was not calibrated on, and latents full of extremes. What the streams hold is written down by the numpy oracle:
-index and mean of every step are the ones that its whole-number arithmetic gives.
+Pocket codecs with random weights: ``checkerboard`` with the hyper-prompts of a task, ``zigzag`` without, and ``split``,
+whose layers are sums of several rounded convolutions, as layers of large models are. Their networks are scaled so that
+symbols, means and indices use their whole range. Each is exported as any model is (integer entropy path, calibrated on
+the shipped photographs) and codes pieces of photographs that it was not calibrated on, and latents full of extremes.
+What the streams hold is written down by the numpy oracle: index and mean of every step are the ones that its
+whole-number arithmetic gives.
 
-A golden stream that a later version cannot decode is a defect of that version. New streams (of a new version of the
-format, say) are added beside the old ones, under another name.
+The first two were made before layers could be split: today's conversion gives other graphs. A golden stream that a
+later version cannot decode is a defect of that version. New streams (of a new version of the format, say) are added
+beside the old ones, under another name.
 """
 
 from __future__ import annotations
@@ -18,15 +20,18 @@ import hashlib
 import json
 import sys
 import zlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import click
 import numpy as np
 import torch
 from torch import nn
 
+from ptp_calibration.integer_path.conversion import noise
 from ptp_export.bundle.tables_from_model import tables_from_model
 from ptp_export.bundle.writer import BundleContent, FinishedGraph, write_bundle
 from ptp_export.entropy.calibration_latents import calibration_latents
@@ -61,12 +66,22 @@ PIECES = (
 )
 
 
-def main(folder: Path) -> None:
-    for name, context, prompted in (("checkerboard", "checkerboard", True), ("zigzag", "zigzag", False)):
-        (folder / name).mkdir(parents=True)
-        chain = pocket_chain(context, prompted)
-        bundle = exported(chain, folder / name / "bundle")
-        write_streams(bundle, folder / name)
+#: Name, context, with hyper-prompts, noise of a layer's weights from which it gets a second accumulator.
+SETS = (
+    ("checkerboard", "checkerboard", True, noise._TOLERATED),
+    ("zigzag", "zigzag", False, noise._TOLERATED),
+    ("split", "checkerboard", False, 1e-3),
+)
+
+
+def main(folder: Path, wanted: Sequence[str]) -> None:
+    for name, context, prompted, tolerated in SETS:
+        if not wanted or name in wanted:
+            (folder / name).mkdir(parents=True)
+            chain = pocket_chain(context, prompted)
+            with mock.patch.object(noise, "_TOLERATED", tolerated):
+                bundle = exported(chain, folder / name / "bundle")
+            write_streams(bundle, folder / name)
 
 
 def pocket_spec(context: str) -> ModelSpec:
@@ -198,4 +213,4 @@ def _crc(values: Any, dtype: str) -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])

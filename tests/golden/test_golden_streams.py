@@ -24,6 +24,7 @@ pytestmark = pytest.mark.runtime
 STREAMS = Path(__file__).with_name("streams")
 COMMITTED = {
     "checkerboard": "6fa71f1febc5b151458b4b55cd60e1ca2c001380d70c4f49f2e26e97ce31e5a1",
+    "split": "23039e40b23a9281e04cb5675176161add70d7d95eed42c8ca8e72a11868e367",
     "zigzag": "f823875270f7b3ee9be6d2de1430c919f59a1ba581d0ae7dfcd10ce23dc2c213",
 }
 """SHA-256 over the names and SHA-256 of all files of a set: committed bytes do not change."""
@@ -78,7 +79,7 @@ def test_the_runtime_decodes_every_symbol(name: str, threads: int) -> None:
 
 
 def test_the_set_covers_what_a_stream_can_hold() -> None:
-    """Both contexts, several rates and sizes, escapes, both ends of symbols and indices."""
+    """Several sizes, escapes, both ends of symbols and indices."""
     headers, indices, symbols = [], set[int](), set[int]()
     for name in sorted(COMMITTED):
         with Session.open(STREAMS / name / "bundle", backend="cpu") as session:

@@ -35,7 +35,7 @@ def _crc(values: NDArray[Any], dtype: str) -> str:
 
 
 @pytest.mark.parametrize("configuration", CONFIGURATIONS)
-@pytest.mark.parametrize("name", ["checkerboard", "zigzag"])
+@pytest.mark.parametrize("name", ["checkerboard", "split", "zigzag"])
 def test_a_backend_decodes_every_symbol(name: str, configuration: Configuration) -> None:
     bundle = Bundle.open(STREAMS / name / "bundle")
     tables = Tables.from_bytes(bundle.read(bundle.manifest.entropy.tables))

@@ -30,12 +30,13 @@ from ptp_export.interop.configurations.onnxruntime_paths import OnnxRuntimeSetti
 from ptp_export.interop.configurations.torch_paths import TorchSettings, torch_configuration
 from ptp_export.interop.interop import compare_bundles
 from ptp_export.interop.latents import pieces
+from ptp_export.interop.layer_names import layer_names
 from ptp_export.interop.report import Findings, document
-from ptp_export.interop.torch_graphs import TorchGraph
 from ptp_export.oracle.photo_groups import shipped_set
 from ptp_export.sizes import Size
 from ptp_runtime.bundle import Bundle
 from ptp_runtime.errors import BackendNotAvailableError, UsageError
+from ptp_runtime.golden.run import read_golden
 
 STREAMS = Path(__file__).parents[1] / "golden" / "streams"
 CHECKERBOARD, ZIGZAG = (STREAMS / name / "bundle" for name in ("checkerboard", "zigzag"))
@@ -286,7 +287,14 @@ def test_a_refused_graph_is_a_problem() -> None:
     assert any("refused" in problem for problem in dataclasses.replace(found, builds=(check,)).problems())
 
 
-def test_layers_are_told_by_their_names() -> None:
-    files = EntropyFiles.of(Bundle.open(CHECKERBOARD))
-    for name, model in files.models.items():
-        assert TorchGraph(model).layer_names, name
+@pytest.mark.parametrize("bundle", [CHECKERBOARD, ZIGZAG])
+def test_layers_are_those_of_the_oracle(bundle: Path) -> None:
+    opened = Bundle.open(bundle)
+    test = read_golden(opened)
+    assert test is not None
+    for name, model in EntropyFiles.of(opened).models.items():
+        outputs = {value.name for value in model.graph.output}
+        schedule = [step.graph for step in opened.manifest.entropy.schedule]
+        stored = test.layers if name == "hyper" else test.steps[schedule.index(name)].layers
+        assert [layer for layer in layer_names(model) if layer not in outputs] == list(stored)
+        assert stored or name == "step_00"

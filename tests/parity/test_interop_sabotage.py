@@ -15,11 +15,12 @@ import pytest
 from onnx import numpy_helper
 
 from ptp_calibration.integer_path import prove
-from ptp_export.interop.configurations.configuration import Configuration, EntropyFiles, layer_names
+from ptp_export.interop.configurations.configuration import Configuration, EntropyFiles
 from ptp_export.interop.configurations.onnxruntime_paths import OnnxRuntimeSettings, open_onnxruntime
 from ptp_export.interop.configurations.openvino_paths import OpenVinoSettings, open_openvino
 from ptp_export.interop.configurations.torch_paths import TorchSettings, open_torch
 from ptp_export.interop.interop import compare_bundles
+from ptp_export.interop.layer_names import layer_names
 from ptp_export.interop.matrix import Cell
 from ptp_export.interop.report import Findings, cell_words
 from ptp_export.interop.torch_graphs import Operator

@@ -19,7 +19,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from ptp_export.interop.configurations.configuration import layer_names, with_layers_shown
+from ptp_export.interop.configurations.configuration import with_layers_shown
+from ptp_export.interop.layer_names import layer_names
 from ptp_export.interop.torch_graphs import Operator, TorchGraph
 from ptp_runtime.arithmetic import Arithmetic
 from ptp_runtime.backends import Graph, load_graphs

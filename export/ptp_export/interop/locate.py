@@ -13,9 +13,9 @@ from ptp_export.interop.configurations.configuration import (
     Configuration,
     EntropyFiles,
     Opened,
-    layer_names,
     with_layers_shown,
 )
+from ptp_export.interop.layer_names import layer_names
 from ptp_runtime.entropy_path import place_of, write_decoded
 from ptp_runtime.latents import Latents
 from ptp_runtime.manifest import HYPER_GRAPH, Manifest
@@ -56,13 +56,13 @@ def differing_layer(
         step: the first one whose outputs differ.
 
     Returns:
-        None where no layer differs, or the files name none (a float path).
+        None where no layer differs, or the path is a float path, whose layers have no names.
     """
+    if manifest.entropy.mode != "integer":
+        return None
     schedule = manifest.entropy.schedule[: step + 1]
     names = (HYPER_GRAPH, *(entry.graph for entry in schedule))
     layers = {name: layer_names(files.models[name]) for name in names}
-    if not any(layers.values()):
-        return None
     shown = EntropyFiles({name: with_layers_shown(files.models[name]) for name in names})
     ours, theirs = sender.open(shown), receiver.open(shown)
     try:

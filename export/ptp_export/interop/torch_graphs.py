@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ptp_export.interop.layer_names import layer_names
 from ptp_runtime.errors import EngineError
 
 #: A tensor, or a shape computation: Python integers, so that a compiler sees lengths and not data.
@@ -56,7 +57,7 @@ class TorchGraph(nn.Module):
 
     Attributes:
         input_names, output_names: in the file's order.
-        layer_names: convolutions whose result (behind floor, clip and pixel shuffle) the file names like them.
+        layer_names: of an integer graph, see :func:`~ptp_export.interop.layer_names.layer_names`.
 
     Raises:
         EngineError: an operator, attribute or dtype that this interpreter does not know.
@@ -79,8 +80,7 @@ class TorchGraph(nn.Module):
             else:
                 function, numbers = _function(node, operators), node.op_type == "Clip"
                 self._nodes.append(_Node(function, tuple(node.input), tuple(node.output), attributes, numbers))
-        produced = {name for node in graph.node for name in node.output}
-        self.layer_names = [node.name for node in graph.node if node.op_type == "Conv" and node.name in produced]
+        self.layer_names = layer_names(model)
 
     def _constant(self, name: str, array: NDArray[Any]) -> None:
         if array.dtype == np.int64:

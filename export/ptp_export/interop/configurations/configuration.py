@@ -11,6 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from ptp_export.interop.layer_names import layer_names
 from ptp_runtime.backends import Graph
 from ptp_runtime.bundle import Bundle
 from ptp_runtime.manifest import HYPER_GRAPH
@@ -151,12 +152,6 @@ def with_free_batch(model: onnx.ModelProto) -> onnx.ModelProto:
             dims[0].Clear()
             dims[0].dim_param = "batch"
     return copy
-
-
-def layer_names(model: onnx.ModelProto) -> tuple[str, ...]:
-    """Layers of an integer graph in the order of computation: convolutions whose result is named like them."""
-    produced = {name for node in model.graph.node for name in node.output}
-    return tuple(node.name for node in model.graph.node if node.op_type == "Conv" and node.name in produced)
 
 
 def with_layers_shown(model: onnx.ModelProto) -> onnx.ModelProto:
