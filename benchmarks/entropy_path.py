@@ -88,7 +88,7 @@ def rates(task: CheckpointTask, exported: IntegerExport, photos: tuple[Any, ...]
                 "bytes": sum(column["bytes"]),
                 "bpp": float(np.mean(column["bpp"])),
                 "feature_error": float(np.mean(column["errors"])),
-                "fidelity": measure.summary(column["records"], counts)[measure.fidelity].value,
+                "fidelity": vars(measure.summary(column["records"], counts)[measure.fidelity]),
             }
         shares = [b / a - 1 for a, b in zip(columns["float"]["bytes"], columns["integer"]["bytes"], strict=True)]
         row["cost"] = row["integer"]["bytes"] / row["float"]["bytes"] - 1
@@ -196,6 +196,7 @@ def main(
     exported = integer_export(task.chain, samples)
     seconds = time.perf_counter() - start
     photos = gather(data, name, held_out=bool(data), limit=limit)
+    measure = measure_of(name, Judge(task.chain.teacher).classes)
     audit = exported.audit()
     worst = sorted(audit["certificate"]["layers"], key=lambda layer: -layer["share"])
     document = {
@@ -208,7 +209,7 @@ def main(
         "rounds": rounds,
         "photos": len(photos.photos),
         "photos_from": photos.source,
-        "fidelity": measure_of(name, Judge(task.chain.teacher).classes).fidelity,
+        "fidelity": measure.words[measure.fidelity],
         "conversion_seconds": seconds,
         "precision": audit["precision"],
         "calibration_cost": audit["calibration_cost"],

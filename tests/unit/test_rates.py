@@ -167,7 +167,7 @@ def test_a_stream_with_a_rate_beyond_the_bundles(tmp_path: Path) -> None:
         encoded = session.encode_detailed(_photo(), rate=2)
         header = dataclasses.replace(read_header(encoded.data), rate=3)
         with pytest.raises(WrongModelError, match="rate 3"):
-            session._check_header(header)
+            session._rules.check(header)
 
 
 def _damaged(folder: Path, content: bytes | None) -> Path:
