@@ -1,4 +1,4 @@
-"""The one error of this package; ``ptp_export`` turns it into its own."""
+"""The root of this package's errors; ``ptp_export`` turns them into its own."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ MEAN_STEPS = 16
 #: The float path clips what its contexts read of the latent; everything else it reads as it is.
 FLOAT_LIMITS: Mapping[str, int] = {Y_INT: CONTEXT_LIMIT}
 #: Positions kept of each tensor, over all samples together.
-POSITIONS = 8192
+POSITIONS = 4096
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from ptp_calibration.integer_path.network import Y_INT, Z_HAT, EntropyNetwork
 from ptp_calibration.integer_path.precision import CONTEXT_LIMIT, MEAN_LIMIT, IntegerPrecision
 
 #: Clipping ranges that are tried for each channel, as shares of its largest value.
-_SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
+_SHARES = (1.0, 0.8, 0.6, 0.4)
 #: A channel that hardly moved on the samples gets at least this share of its layer's typical range.
 _LEAST_RANGE = 1 / 32
 #: Room above what the samples show, because other photos go further: a bit of every range.
@@ -96,8 +96,9 @@ def best_scale(seen: TensorStatistics, limit: int, relu: bool) -> NDArray[np.flo
     best = candidates[0]
     least = np.full(len(best), np.inf)
     for scale in candidates:
-        steps = np.rint(values / scale[:, None]).clip(-limit, limit)
-        error = np.square(steps * scale[:, None] - values).mean(1)
+        unit = scale.astype(np.float32)[:, None]
+        steps = np.rint(values / unit).clip(-limit, limit)
+        error = np.square(steps * unit - values).mean(1, dtype=np.float64)
         best = np.where(error < least, scale, best)
         least = np.minimum(error, least)
     return best * _HEADROOM
