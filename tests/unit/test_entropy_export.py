@@ -110,6 +110,14 @@ def test_the_integer_path_follows_the_float_path(exported: tuple[ReferenceChain,
     assert float((ours.mu_hyper - model.mu_hyper).abs().max()) < 0.03 * scale
 
 
+def test_the_same_model_and_photos_give_the_same_bytes() -> None:
+    first, second = (integer_export(_chain("checkerboard"), _samples()) for _ in range(2))
+    assert [graph.sha256 for graph in first.graphs] == [graph.sha256 for graph in second.graphs]
+    assert first.golden.digest == second.golden.digest
+    other = integer_export(_chain("checkerboard"), _samples(2))
+    assert other.graphs[0].sha256 != first.graphs[0].sha256
+
+
 def test_the_audit_says_what_was_proved(exported: tuple[ReferenceChain, IntegerExport]) -> None:
     _, export = exported
     audit = json.loads(json.dumps(export.audit(), allow_nan=False))
