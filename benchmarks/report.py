@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+from coder_section import coder_section
+from interop_section import interop_section
 
 RESULTS = Path(__file__).with_name("results")
 #: Points above are in the JSON files; nobody runs a codec for machines there.
@@ -70,8 +72,8 @@ def photos() -> str:
     return f"""## Ten photographs
 
 Task `seg`, FP16 graphs, ONNX Runtime on the CPU, {setting["threads"]} threads. *eager* is PyTorch running the same
-networks in FP32 inside the same session code, with the same coder and threads, in the same process; rounds alternate, each
-figure is the median of {setting["rounds"]}. Bits are the stream's real bytes over the photo's own pixels. The last column
+networks in FP32 (in the entropy path, the same integer graphs) inside the same session code, with the same coder and threads,
+in the same process; rounds alternate, each figure is the median of {setting["rounds"]}. Bits are the stream's real bytes over the photo's own pixels. The last column
 compares every symbol, scale index and mean of encoder and decoder.
 
 {_table(head, rows)}
@@ -130,6 +132,68 @@ stays in FP32 inside an FP16 graph is listed with its reason in the bundle's man
 """
 
 
+def entropy_path() -> str:
+    document = _load("entropy-path.json")
+    rows = [
+        [
+            str(row["rate"]),
+            f"{row['float']['bpp']:.4f}",
+            f"{row['integer']['bpp']:.4f}",
+            f"{row['cost']:+.2%}",
+            f"{row['worst_photo']:+.2%}",
+            f"{row['float']['feature_error']:.4f}",
+            f"{row['integer']['feature_error']:.4f}",
+            *("{value:.3f} ({low:.3f}–{high:.3f})".format(**row[path]["fidelity"]) for path in ("float", "integer")),
+        ]
+        for row in document["rates"]
+    ]
+    head = [
+        "rate",
+        "bpp, float",
+        "integer",
+        "bytes",
+        "worst photo",
+        "feature error, float",
+        "integer",
+        "fidelity, float",
+        "integer",
+    ]
+    speed, certificate = document["speed"], document["certificate"]
+    times = speed["milliseconds"]
+    steps = [
+        [name, f"{a:.2f}", f"{b:.2f}", f"{b / a:.2f}×"]
+        for name, a, b in zip(speed["graphs"], times["float"], times["integer"], strict=True)
+    ]
+    steps.append(
+        ["all", f"{speed['whole']['float']:.2f}", f"{speed['whole']['integer']:.2f}", f"{speed['ratio']:.2f}×"]
+    )
+    closest = certificate["closest"][0]
+    share = document["clipped"]
+    clipped = f"at most {share:.3%} of a layer's activations are" if share else "no activation is"
+    return f"""## The entropy path in whole numbers
+
+Task `{document["task"]}`, preset `{document["preset"]}`, {document["precision"]}, {document["photos"]} photographs ({document["photos_from"]}) that the
+path was not calibrated on. Both paths code the same latents into real streams; *bytes* is what the integer path takes more, all
+photographs together; *fidelity* is {document["fidelity"]} with a 95 % interval. How it works: [entropy-path.md](entropy-path.md).
+
+{_table(head, rows)}
+
+Certificate: {certificate["layers"]} accumulators; the closest to 2^24 is {closest["layer"]}, at {closest["share"]:.2%}. Operands of at
+most 11 significant bits in {certificate["tf32_operands"]} of them. On the samples {clipped} clipped.
+Conversion: {document["conversion_seconds"]:.0f} s.
+
+Milliseconds of the graphs at 512 × 512 pixels, ONNX Runtime on the CPU, {document["threads"]} threads, median of {document["rounds"]} alternating rounds:
+
+{_table(["graph", "float", "integer", "ratio"], steps)}
+
+The golden test's graphs take {speed["golden_milliseconds"]:.0f} ms when a session opens; its file has {speed["golden_bytes"] / 1000:.0f} kB.
+
+{_environment(document)}
+
+    python benchmarks/entropy_path.py --data COCO_MINI --limit 16 --json benchmarks/results/entropy-path.json
+"""
+
+
 def _interval(point: dict[str, Any], name: str) -> str:
     figure = point["figures"][name]
     return f"{figure['value']:.3f} ({figure['low']:.3f}–{figure['high']:.3f})"
@@ -139,6 +203,12 @@ def _percent(delta: dict[str, Any]) -> str:
     if delta["percent"] is None:
         return "–"
     return f"{delta['percent']:+.0f} %" + ("*" if delta["at_one_rate"] else "") + ("†" if delta.get("unsteady") else "")
+
+
+def _picture(name: str, title: str) -> str:
+    """The curves, cut from the page that ``ptp eval --html`` wrote, where there are any."""
+    file = PAGE.with_name("images") / name.replace(".json", ".png")
+    return f"\n![{title}: curves of every codec](images/{file.name})\n" if file.exists() else ""
 
 
 def evaluation(name: str, title: str, command: str) -> str:
@@ -158,6 +228,9 @@ def evaluation(name: str, title: str, command: str) -> str:
     ]
     figures = ("feature_error", *names)
     deltas = [[codec, *(_percent(delta[figure]) for figure in figures)] for codec, delta in document["bd_rate"].items()]
+    compared = ""
+    if deltas:
+        compared = f"Delta rate of ours against each codec, at equal:\n\n{_table(['codec', *figures], deltas)}\n"
     teacher = "".join(
         f"The teacher itself on the uncompressed photos: {figure['value']:.3f} ({figure['low']:.3f}–{figure['high']:.3f})"
         f" {names[key]}.\n"
@@ -168,19 +241,43 @@ def evaluation(name: str, title: str, command: str) -> str:
 
 {document["title"]} on {len(document["photos"])} photos ({labelled} labelled). {legend}. In brackets: 95 % intervals. Points up to {MOST_BPP} bpp; the rest is in
 `benchmarks/results/{name}`.
-
+{_picture(name, title)}
 {_table(["codec and setting", "bpp", "feature error", *names], rows)}
 
 {teacher}
-Delta rate of ours against each codec, at equal:
-
-{_table(["codec", *figures], deltas)}
-
+{compared}
 {chr(10).join(f"- {note}" for note in document["notes"])}
 
 {_environment(document)}
 
     {command}
+"""
+
+
+def teachers() -> str:
+    document = _load("teachers.json")
+    titles = {"seg": ("Segmentation", {"miou": "mIoU"}), "det": ("Detection", {"ap50": "AP50", "map": "mAP"})}
+    parts = []
+    for task, (title, names) in titles.items():
+        found = document["tasks"][task]
+        rows = [
+            [name, *(f"{row[key]['value']:.3f} ({row[key]['low']:.3f}–{row[key]['high']:.3f})" for key in names)]
+            for name, row in found["rows"].items()
+        ]
+        parts.append(
+            f"{title}: {found['photos']} labelled photos that nothing was trained on; heads learned from "
+            f"{found['learned_from']}.\n\n{_table([title.lower(), *names.values()], rows)}\n"
+        )
+    return f"""## The teachers
+
+How good the networks behind the codec are by themselves, on uncompressed photos, against COCO's labels. They are weak: about a
+hundred labelled photos taught their heads. What a codec keeps of them is therefore measured against their own answers first.
+The short trainings are equal but for the backbone.
+
+{chr(10).join(parts)}
+{_environment(document)}
+
+    python benchmarks/teachers.py --data COCO_MINI --json benchmarks/results/teachers.json
 """
 
 
@@ -191,34 +288,53 @@ def compression() -> str:
             (
                 "eval-cls.json",
                 "Classification",
-                "ptp eval demo --task cls --data COCO_MINI --held-out --threads 2 --json benchmarks/results/eval-cls.json",
+                "ptp-export --task cls --fp16 -o BUNDLE && ptp eval BUNDLE --data COCO_MINI --data photos/held-out "
+                "--held-out --threads 2 --json benchmarks/results/eval-cls.json",
             ),
             (
                 "eval-seg.json",
                 "Segmentation",
-                "ptp eval BUNDLE --data COCO_MINI --held-out --limit 10 --codecs jpeg,avif --threads 2 --json "
-                "benchmarks/results/eval-seg.json",
+                "ptp-export --task seg --fp16 -o BUNDLE && ptp eval BUNDLE --data COCO_MINI --held-out --threads 2 "
+                "--json benchmarks/results/eval-seg.json",
+            ),
+            (
+                "eval-seg-many.json",
+                "Segmentation, fidelity on more photographs",
+                "ptp eval BUNDLE --data COCO_MINI --data photos/held-out --held-out --codecs '' --threads 2 "
+                "--json benchmarks/results/eval-seg-many.json",
+            ),
+            (
+                "eval-det.json",
+                "Detection",
+                "ptp-export --task det --fp16 -o BUNDLE && ptp eval BUNDLE --data COCO_MINI --held-out --threads 2 "
+                "--json benchmarks/results/eval-det.json",
             ),
         )
     ]
     return f"""## Compression
 
-COCO photos that nothing was trained on; few, so that the intervals are wide. The teacher's own answer on the
-uncompressed photo is the truth (fidelity); *feature error* is ‖h−ĥ‖²/‖h−mean(h)‖² at the cut (1 is no better than
-the mean). Means over photographs of bits and feature error; [evaluation.md](evaluation.md) says how the rest is counted. A
-star: the curves meet at one rate only; a dagger: noise decides.
+Photographs that nothing was trained on: 24 labelled ones from COCO, so that intervals are wide, and for figures without
+labels 142 from Debian packages beside them. The teacher's own answer on the uncompressed photo is the truth (fidelity);
+*feature error* is ‖h−ĥ‖²/‖h−mean(h)‖² at the cut (1 is no better than the mean). Means over photographs of bits and
+feature error; [evaluation.md](evaluation.md) says how the rest is counted. A star: the curves meet at one rate only; a
+dagger: noise decides.
 
 {chr(10).join(parts)}"""
 
 
 def page() -> str:
     """The whole page."""
+    interop, coder = _load("interop.json"), _load("coder.json")
     return f"""# Results
 
 Made by `python benchmarks/report.py` from the files in `benchmarks/results`.
 
 {photos()}
 {graphs()}
+{entropy_path()}
+{interop_section(interop, _table, _environment(interop))}
+{coder_section(coder, _table, _environment(coder))}
+{teachers()}
 {compression()}"""
 
 
