@@ -182,7 +182,8 @@ Certificate: {certificate["layers"]} accumulators; the closest to 2^24 is {close
 most 11 significant bits in {certificate["tf32_operands"]} of them. On the samples {clipped} clipped.
 Conversion: {document["conversion_seconds"]:.0f} s.
 
-Milliseconds of the graphs at 512 × 512 pixels, ONNX Runtime on the CPU, {document["threads"]} threads, median of {document["rounds"]} alternating rounds:
+Milliseconds of the graphs at 512 × 512 pixels, ONNX Runtime on the CPU, {document["threads"]} threads, median of {document["rounds"]} alternating rounds
+(`hyper` computes the hyper parameters' share of every step beforehand, so that the steps are shorter):
 
 {_table(["graph", "float", "integer", "ratio"], steps)}
 
