@@ -213,6 +213,15 @@ def test_terms_share_the_inputs_between_them() -> None:
     assert min(t.shift.min() for t in finer[1]) > min(t.shift.min() for t in finer[0])
 
 
+def test_the_first_of_several_accumulators_has_room_for_the_bias() -> None:
+    rng = np.random.default_rng(0)
+    pieces, inputs = (Piece("y_int", (0, 20)),), np.full(20, 1023.0)
+    for bias in rng.uniform(1, 20_000, 20):
+        (first, _), _ = terms_on_grid(pieces, rng.normal(0, 0.1, (3, 20, 3, 3)), np.full(3, bias), inputs, 2**20, 2)
+        reached = np.abs(first.weight).sum((1, 2, 3)) * 1023 + np.ldexp(bias, first.shift.astype(np.int32))
+        assert (reached < 2**24).all()
+
+
 def test_clips_of_what_comes_from_outside_have_room() -> None:
     network = pocket_network("checkerboard")
     seen = observe(network, pocket_samples(network, spread=3))

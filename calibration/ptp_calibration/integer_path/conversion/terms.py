@@ -41,8 +41,9 @@ def terms_on_grid(
     total = offset.copy()
     for part, (first, last) in zip(parts, ranges, strict=True):
         own, reach = weight[:, first:last], inputs[first:last]
-        half = np.ones(len(weight))
-        grid = finest_grid(own, half, reach, weight_limit, ACCUMULATOR_LIMIT)
+        # The first one carries the layer's bias; all round to the layer's grid, which takes half a step of it.
+        carried = offset + 1 if not terms else np.ones(len(weight))
+        grid = finest_grid(own, carried, reach, weight_limit, ACCUMULATOR_LIMIT)
         terms.append(Term(part, grid.weight, grid.shift))
         # What the rounded weights can reach, and one step that rounding to the layer's grid may add.
         whole = (np.abs(grid.weight) * reach[:, None, None]).sum((1, 2, 3))
