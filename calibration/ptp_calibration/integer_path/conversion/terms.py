@@ -37,7 +37,7 @@ def terms_on_grid(
         shared = finest_grid(weight, offset, inputs, weight_limit, ACCUMULATOR_LIMIT)
         slices = [shared.weight[:, first:last] for first, last in ranges]
         return tuple(Term(part, w, shared.shift) for part, w in zip(parts, slices, strict=True)), shared.shift
-    terms = []
+    terms: list[Term] = []
     total = offset.copy()
     for part, (first, last) in zip(parts, ranges, strict=True):
         own, reach = weight[:, first:last], inputs[first:last]
