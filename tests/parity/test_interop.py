@@ -149,10 +149,18 @@ def test_one_bundle_twice_is_refused() -> None:
 
 
 def test_nothing_to_compare_is_a_failure() -> None:
-    result = _interop(str(CHECKERBOARD), "--only", "no such configuration")
+    result = _interop(str(CHECKERBOARD), "--only", "tensorrt engines")  # the bundle has none
 
     assert result.exit_code == 9
     assert "no configuration" in result.output
+
+
+def test_a_mistyped_configuration_is_refused_with_the_names_there_are() -> None:
+    result = _interop(str(CHECKERBOARD), "--only", "openvino", "--only", "onnxruntme")
+
+    assert result.exit_code == 2
+    assert "onnxruntme" in result.output
+    assert "numpy oracle" in result.output
 
 
 def test_a_provider_that_was_not_taken_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from ptp_export.interop.configurations.onnxruntime_paths import (
 from ptp_export.interop.configurations.oracle_paths import oracle_configuration
 from ptp_export.interop.configurations.torch_paths import TorchSettings, torch_configuration
 from ptp_runtime.arithmetic import cpu_flags
-from ptp_runtime.errors import BackendNotAvailableError
+from ptp_runtime.errors import BackendNotAvailableError, UsageError
 
 THREADS = (1, 2)
 #: Builders whose engines are made even where they cannot run.
@@ -90,7 +90,19 @@ def _missing(name: str, reason: str, hint: str) -> Configuration:
 
 
 def chosen(configurations: Sequence[Configuration], only: Sequence[str]) -> tuple[Configuration, ...]:
-    """Those whose name contains one of the texts; all of them where there is no text."""
+    """Those whose name contains one of the texts; all of them where there is no text.
+
+    Raises:
+        UsageError: a text is in no name, so that a typing mistake does not compare less than was asked for.
+    """
+    for text in only:
+        if not any(text in one.name for one in configurations):
+            raise UsageError(
+                f"there is no configuration like {text!r}",
+                expected=", ".join(one.name for one in configurations),
+                got=f"--only {text!r}",
+                hint="give a part of one of these names",
+            )
     return tuple(one for one in configurations if not only or any(text in one.name for text in only))
 
 
