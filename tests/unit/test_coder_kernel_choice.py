@@ -14,6 +14,7 @@ from ptp_runtime.coder.kernel_choice import Kernels, has_avx2, use_vectors
 pytestmark = pytest.mark.runtime
 
 _CHILD = """
+import os
 import numpy as np
 from ptp_runtime.bitstream import StreamHeader
 from ptp_runtime.coder import Parity, StreamDecoder, StreamEncoder
@@ -25,7 +26,7 @@ indexes = random.integers(0, 30, (20, 16, 33)).astype(np.uint8)
 symbols = np.where(indexes < 2, 0, np.rint(random.normal(0, 0.11 * 1.1309**indexes))).astype(np.int16)
 tables = Tables.build(gaussian_tables(), [])
 streams = []
-for kernels in Kernels:
+for kernels in sorted(Kernels, key=lambda kind: kind.value != os.environ.get("PTP_FIRST")):
     header = StreamHeader(identity=b"abcd", task=0, width=512, height=256, steps=2, lanes=32)
     encoder = StreamEncoder(tables, header, kernels)
     encoder.z_step(np.zeros((0, 1, 1), np.int16))
@@ -57,6 +58,11 @@ def test_a_processor_without_avx2_writes_the_same_bytes(repository: Path) -> Non
     assert plain[:2] == ["False", "False"]
     assert here[:2] == [str(has_avx2())] * 2
     assert plain[2] == here[2]
+
+
+def test_vectors_that_are_compiled_first_leave_the_scalar_kernels_their_types(repository: Path, tmp_path: Path) -> None:
+    """They call scalar kernels; numba compiles those then, and infers what they return from their own lines."""
+    _run(repository, NUMBA_CACHE_DIR=str(tmp_path), PTP_FIRST="vector")
 
 
 def test_a_choice_can_be_forced() -> None:

@@ -68,7 +68,7 @@ def select(
                 tables[count] = index
                 count += np.uint64(np.int32(index) >= threshold)
             base += line
-    return int(count) if highest < scale_count else BAD_INDEX
+    return int(np.int64(count)) if highest < scale_count else int(np.int64(BAD_INDEX))
 
 
 @kernel(_i64(read(_u16), _i64, read(_u32), write(_u32), read(_u16), _i64, _i64, write(_u8)))
@@ -120,7 +120,7 @@ def move_late(positions: I32, tables: U16, least: int) -> int:
         early += _ONE - is_late
     for i in range(late):
         positions[early + i], tables[early + i] = late_positions[i], late_tables[i]
-    return int(late)
+    return int(np.int64(late))
 
 
 @kernel(types.UniTuple(_i64, 2)(read(_u16), _i64, _i64, read(_u32), read(_u16), _i64, _i64, write(_u8)), brief=True)
@@ -139,7 +139,7 @@ def decode_tail(
             x = x << _S16 | np.uint64(words[pointer])
             pointer += 1
         if position >= stop:
-            return int(x), pointer
+            return int(np.int64(x)), int(np.int64(pointer))
         entry = np.uint64(entries[np.uint64(tables[position]) << _S12 | x & _SLOT])
         members[position] = np.uint8(entry & _MEMBER)
         x = (entry >> _S20) * (x >> _S12) + ((entry >> _S8) & _SLOT)

@@ -188,7 +188,7 @@ def gather(
         segments[channel, OCCUPIED] = 1 if seen != 0 else 0
     if wide > np.uint32(0xFFFF):
         return BAD_VALUE
-    return int(count) if skipped == 0 else BAD_SKIPPED
+    return int(np.int64(count)) if skipped == 0 else int(np.int64(BAD_SKIPPED))
 
 
 _gather_hyper = (_i64, _i64, _i64, read(_i32), read(_i32), read(_u64), write(_i16), write(_u32), write_rows(_i64))
@@ -225,7 +225,7 @@ def gather_hyper(
         _add_codes(values, keys, before, count, offsets, sizes, False)
         _sum_up(keys, before, count, prices, segments, channel)
         segments[channel, OCCUPIED] = 1
-    return int(count) if wide <= np.uint32(0xFFFF) else BAD_VALUE
+    return int(np.int64(count)) if wide <= np.uint32(0xFFFF) else int(np.int64(BAD_VALUE))
 
 
 @kernel(_i64(write(_u32), write(_i16), _i64, _i64, _i64))
@@ -246,7 +246,7 @@ def move_late(keys: U32, values: I16, start: int, stop: int, least: int) -> int:
         early += _ONE - is_late
     for i in range(late):
         keys[early + i], values[early + i] = late_keys[i], late_values[i]
-    return int(late)
+    return int(np.int64(late))
 
 
 @kernel(types.void(read(_u32), _i64, _i64, read(_u64), write(_i64)), brief=True)

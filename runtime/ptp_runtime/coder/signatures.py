@@ -68,9 +68,18 @@ def ready(*kernels: Any) -> None:
         for dispatcher in kernels:
             for signature in _wanted.get(id(dispatcher), ()):
                 dispatcher.compile(signature)
+                _check_return(dispatcher, signature)
             dispatcher.disable_compile()
             _wanted.pop(id(dispatcher), None)
         _ready.add(names)
+
+
+def _check_return(dispatcher: Any, signature: Any) -> None:
+    """A kernel that another one called was compiled then, with the type of its return as numba infers it: for the sum
+    of int64 and uint64 that is float64. Such a kernel must say its types itself, whichever is compiled first."""
+    compiled = dispatcher.overloads[signature.args].signature.return_type
+    if compiled != signature.return_type:
+        raise TypeError(f"{dispatcher.__name__} returns {compiled}, but was declared to return {signature.return_type}")
 
 
 def read(kind: types.Type) -> types.Array:
