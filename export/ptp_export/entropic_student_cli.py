@@ -16,6 +16,7 @@ from ptp_model.training import compute
 from ptp_model.training.crops import PhotoCrops
 from ptp_model.training.entropic_student import StudentConfig, train_entropic_student
 from ptp_model.training.loop import LoopConfig
+from ptp_runtime.errors import UsageError
 
 
 @click.command("entropic-student", cls=PtpCommand)
@@ -35,11 +36,17 @@ from ptp_model.training.loop import LoopConfig
 @click.option(
     "--beta", default=StudentConfig.beta, show_default=True, help="β, weight of the feature error; sets the rate."
 )
+@click.option(
+    "--start",
+    type=click.Path(exists=True, path_type=Path),
+    help="Checkpoint of an earlier run to start from: a low β alone silences a fresh student for good.",
+)
 @run_options
 def entropic_student_command(
     teacher_name: str,
     teacher_weights: Path | None,
     beta: float,
+    start: Path | None,
     photos: tuple[Path, ...],
     labelled: Path | None,
     steps: int,
@@ -67,10 +74,13 @@ def entropic_student_command(
         found = gather(photos, labelled, frozenset())
         crops = PhotoCrops(found.files, crop, seed + 1)
         teacher = teachers.build(teacher_name, "seg", teacher_weights)
-        student = EntropicStudent(teacher_name)
+        earlier = None if start is None else _started(start, teacher)
+        student = EntropicStudent(teacher_name) if earlier is None else earlier.student
         loop = LoopConfig(steps, learning_rate, muon_rate, seed=seed, shards=shards)
         with shown(steps, output, tensorboard) as watch:
-            train_entropic_student(student, teacher, crops, StudentConfig(beta, batch), loop, output, watch, where)
+            train_entropic_student(
+                student, teacher, crops, StudentConfig(beta, batch), loop, output, watch, where, fresh=earlier is None
+            )
         provenance = {
             "steps": steps,
             "crop": crop,
@@ -81,6 +91,20 @@ def entropic_student_command(
             "photographs": len(crops.photos),
             "held_out": sorted(found.held_out),
         }
+        if earlier is not None:
+            provenance["start"] = {"weights": earlier.sha256, "beta": earlier.beta, "run": dict(earlier.provenance)}
         folder = output / "checkpoint"
         digest = student_checkpoint.save(folder, student, teacher, beta, provenance, half=half)
         click.echo(f"{folder}: weights {digest[:16]}")
+
+
+def _started(start: Path, teacher: teachers.Teacher) -> student_checkpoint.StudentCheckpoint:
+    earlier = student_checkpoint.load(start)
+    if earlier.stem_sha256 != student_checkpoint.stem_digest(teacher):
+        raise UsageError(
+            f"the student in {start} imitates another teacher",
+            expected=f"stem {student_checkpoint.stem_digest(teacher)[:16]}",
+            got=f"stem {earlier.stem_sha256[:16]} ({earlier.student.teacher})",
+            hint="give the same --teacher and --teacher-weights as its run had",
+        )
+    return earlier

@@ -90,6 +90,15 @@ def test_the_baseline(photos: Path, tmp_path: Path) -> None:
     assert loaded.provenance["steps"] == 2
     assert loaded.provenance["photographs"] == 1
 
+    start = ["--beta", 1, "--start", tmp_path / "run" / "checkpoint"]
+    result = run("entropic-student", "--photos", photos, *QUICK, *start, "-o", tmp_path / "lower")
+    assert result.exit_code == 0, result.output
+    lower = student_checkpoint.load(tmp_path / "lower" / "checkpoint")
+    assert lower.beta == 1
+    assert lower.provenance["start"]["weights"] == loaded.sha256
+    moved = lower.student.encoder[0].weight - loaded.student.encoder[0].weight
+    assert 0 < float(moved.abs().max()) < 0.05, "it goes on from there"
+
 
 def test_a_classifier_needs_no_head(photos: Path, tmp_path: Path) -> None:
     """Its package is complete, so the demo's checkpoint without any cls is enough."""

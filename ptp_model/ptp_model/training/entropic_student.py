@@ -64,16 +64,20 @@ def train_entropic_student(
     folder: Path,
     watch: Watch = SILENT,
     compute: Compute = ON_CPU,
+    *,
+    fresh: bool = True,
 ) -> None:
-    """Train a fresh student; on return it can code.
+    """Train a student; on return it can code.
 
     Args:
         teacher: any task's; its stem gives h. Frozen.
         compute: device (student and teacher are moved there), precision and workers.
+        fresh: measure the feature and scale y first; False: the student has been trained before.
     """
     teacher.to(compute.device).eval().requires_grad_(False)
     student.to(compute.device)
-    start_from_statistics(student, teacher, crops)
+    if fresh:
+        start_from_statistics(student, teacher, crops)
     student.train().requires_grad_(True)
     # The quantiles serve the coder alone: they are found from the finished prior.
     student.entropy_bottleneck.quantiles.requires_grad_(False)
