@@ -48,14 +48,14 @@ def decode_latents(
     decoded = np.zeros((1, *shape), np.float32)
     steps: list[StepRecord] = []
     for number, place in enumerate(path.places(rows, columns)):
-        with watch("context"):
+        with watch("context", number):
             outputs = path.step(number, place, tensors, decoded)
             index, mean = outputs.index, outputs.mean
             tensors = path.hand_on(number, tensors, outputs)
-        with watch("coder"), _graph_named(path, hint):
+        with watch("coder", number), _graph_named(path, hint):
             witness = means_witness(mean, place) if sealed else 0
             symbols = coder.step(index, place.channels.start, place.parity, witness=witness)
-        with watch("context"):
+        with watch("context", number):
             write_decoded(decoded[0], symbols, mean, place)
         if keep_steps:
             steps.append(StepRecord(symbols, index, mean))

@@ -64,13 +64,13 @@ def encode_latents(
     decoded = np.zeros_like(y)
     steps: list[StepRecord] = []
     for number, place in enumerate(path.places(*y.shape[2:])):
-        with watch("context"):
+        with watch("context", number):
             outputs = path.step(number, place, tensors, decoded)
             index, mean = outputs.index, outputs.mean
             tensors = path.hand_on(number, tensors, outputs)
             symbols = _quantised(y[0][place.box], index, mean, place, header.skip_index)
             write_decoded(decoded[0], symbols, mean, place)
-        with watch("coder"):
+        with watch("coder", number):
             witness = means_witness(mean, place) if header.seals_means else 0
             coder.step(symbols, index, place.channels.start, place.parity, witness)
         if keep_steps:

@@ -31,7 +31,7 @@ from ptp_runtime.manifest import FileEntry, Manifest
 from ptp_runtime.rate import Rate
 from ptp_runtime.rate_gains import RateGains
 from ptp_runtime.size_checks import require_size
-from ptp_runtime.stopwatch import Stopwatch
+from ptp_runtime.stopwatch import Stopwatch, observed
 from ptp_runtime.stream_rules import StreamRules
 from ptp_runtime.tables import Tables
 from ptp_runtime.tasks import TaskOutput
@@ -251,7 +251,8 @@ class Session:
             require_shape(
                 "the feature h", h, (1, self.manifest.feature.channels, rows // stride, columns // stride), "f4"
             )
-            h = np.ascontiguousarray(h[:, :, : -(-height // stride), : -(-width // stride)])
+            with observed("copies"):
+                h = np.ascontiguousarray(h[:, :, : -(-height // stride), : -(-width // stride)])
         with watch("head"):
             raw = self._run("head", {"h": h})
         for name, array in raw.items():

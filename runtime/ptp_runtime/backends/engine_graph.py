@@ -16,6 +16,7 @@ from ptp_runtime.backends.cuda_driver import Device, DeviceBuffer, empty
 from ptp_runtime.backends.protocol import Arrays
 from ptp_runtime.errors import EngineError
 from ptp_runtime.manifest import EngineEntry, GraphEntry
+from ptp_runtime.stopwatch import is_observed, observed
 
 
 class EngineGraph:
@@ -100,24 +101,34 @@ class EngineGraph:
 
     def _enqueue(self, host: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
         """Copies and kernels on the stream; the arrays are valid once it is synchronised."""
-        for name, array in host.items():
-            if not self._context.set_input_shape(name, tuple(array.shape)):
-                raise EngineError(
-                    f"the engine of the graph {self._name!r} does not take this shape",
-                    expected=f"{name} inside the engine's profile",
-                    got=f"{array.shape}",
-                    hint="see `ptp inspect BUNDLE` for the sizes, or use --backend cpu",
-                )
-            self._buffers[name].upload(array)
+        with observed("copies"):
+            for name, array in host.items():
+                if not self._context.set_input_shape(name, tuple(array.shape)):
+                    raise EngineError(
+                        f"the engine of the graph {self._name!r} does not take this shape",
+                        expected=f"{name} inside the engine's profile",
+                        got=f"{array.shape}",
+                        hint="see `ptp inspect BUNDLE` for the sizes, or use --backend cpu",
+                    )
+                self._buffers[name].upload(array)
+            self._await_if_watched()
         results = {name: self._output(name) for name in self._outputs}
         for name in self._dtypes:
             if not self._context.set_tensor_address(name, self._buffers[name].address):
                 raise EngineError(f"the engine of the graph {self._name!r} refused the memory of {name!r}")
         if not self._context.execute_async_v3(self._device.stream):
             raise EngineError(f"the engine of the graph {self._name!r} failed", hint=self._rebuild)
-        for name, array in results.items():
-            self._buffers[name].download(array)
+        self._await_if_watched()
+        with observed("copies"):
+            for name, array in results.items():
+                self._buffers[name].download(array)
+            self._await_if_watched()
         return results
+
+    def _await_if_watched(self) -> None:
+        """Copies and kernels are asynchronous: whoever times them apart has to wait between them."""
+        if is_observed():
+            self._device.synchronize()
 
     def _output(self, name: str) -> npt.NDArray[Any]:
         shape = tuple(int(n) for n in self._context.get_tensor_shape(name))
