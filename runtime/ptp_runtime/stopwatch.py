@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ class Span:
         start: seconds, of :func:`time.perf_counter`.
         end: likewise.
         depth: how many stages it stands inside of.
+        thread: which thread it was on.
     """
 
     stage: str
@@ -26,6 +28,7 @@ class Span:
     start: float
     end: float
     depth: int = 0
+    thread: int = 0
 
 
 _observers: ContextVar[tuple[list[Span], ...]] = ContextVar("observers", default=())
@@ -64,7 +67,7 @@ def observed(stage: str, step: int | None = None) -> Iterator[None]:
     try:
         yield
     finally:
-        span = Span(stage, step, start, time.perf_counter(), depth)
+        span = Span(stage, step, start, time.perf_counter(), depth, threading.get_ident())
         _depth.reset(token)
         for spans in observers:
             spans.append(span)

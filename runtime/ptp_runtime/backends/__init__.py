@@ -1,6 +1,6 @@
 """Ways to execute the graphs of a bundle. Each heavy library is imported in one file here, and only when chosen."""
 
-from ptp_runtime.backends.protocol import Arrays, Backend, BackendChoice, Graph, LayerBackend
+from ptp_runtime.backends.protocol import Arrays, Backend, BackendChoice, Graph, LayerBackend, LayerTime, TimingBackend
 from ptp_runtime.backends.selection import (
     BACKEND_NAMES,
     INEXACT_POLICIES,
@@ -17,7 +17,9 @@ __all__ = [
     "BackendChoice",
     "Graph",
     "LayerBackend",
+    "LayerTime",
     "LoadedGraphs",
+    "TimingBackend",
     "load_graphs",
     "with_entropy_on_cpu",
 ]

@@ -74,6 +74,38 @@ class LayerBackend(Protocol):
 
 
 @dataclass(frozen=True)
+class LayerTime:
+    """What one layer of a graph takes.
+
+    Attributes:
+        name: of the layer as the backend executes it, which may be several of the file's layers in one.
+        operator: what it computes, such as ``Conv``.
+        milliseconds: of one run of the graph, on average.
+    """
+
+    name: str
+    operator: str
+    milliseconds: float
+
+
+@runtime_checkable
+class TimingBackend(Protocol):
+    """A backend that can also say how long the layers of a graph take."""
+
+    def layer_times(self, bundle: Bundle, graph: GraphEntry, inputs: Arrays, runs: int) -> Sequence[LayerTime]:
+        """Load a graph once more, run it on these inputs under the backend's own profiler, and sum by layer.
+
+        Args:
+            bundle, graph: see :meth:`Backend.load`.
+            inputs: see :meth:`Graph.run`.
+            runs: how many, after one that warms up.
+
+        Raises:
+            EngineError: the graph failed, or the profiler gave nothing that can be read.
+        """
+
+
+@dataclass(frozen=True)
 class BackendChoice:
     """The backend that a session uses, and why.
 
