@@ -295,3 +295,47 @@ def test_the_contract_names_every_field(tmp_path: Path, repository: Path) -> Non
 
     assert len(_keys(document)) > 50
     assert unnamed == set()
+
+
+def test_an_engines_proof_survives_the_file(manifest: Manifest) -> None:
+    proved = _engine(
+        proof="network", asked={"fp16": {"conv": 0.75}, "fp32": {"norm": 0.0}}, compatible=("hardware",), stripped=True
+    )
+    before = dataclasses.replace(manifest, engines=(proved,))
+
+    assert manifest_from_json(json_from_manifest(before)) == before
+
+
+def test_an_engine_of_an_older_manifest_has_no_proof(manifest: Manifest) -> None:
+    document = json.loads(json_from_manifest(dataclasses.replace(manifest, engines=(_engine(proof="graph"),))))
+    for name in ("proof", "asked", "compatible", "stripped"):
+        del document["engines"][0][name]
+
+    assert manifest_from_json(_sealed(document)).engines == (_engine(),)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("proof", "hope", "does not know"),
+        ("asked", {"fp12": {}}, "no precision"),
+        ("asked", {"fp16": {"conv": 1.5}}, "out of range"),
+        ("asked", {"fp16": ["conv"]}, "no object"),
+        ("compatible", ["everything"], "no kind of compatibility"),
+        ("stripped", 1, "another type"),
+    ],
+)
+def test_a_proof_that_makes_no_sense_is_refused(manifest: Manifest, field: str, value: Any, message: str) -> None:
+    document = json.loads(json_from_manifest(dataclasses.replace(manifest, engines=(_engine(),))))
+    document["engines"][0][field] = value
+
+    with pytest.raises(ManifestError, match=message):
+        manifest_from_json(_sealed(document))
+
+
+def _sealed(document: dict[str, Any]) -> bytes:
+    """The document as a file whose own digest is right."""
+    text = json.dumps(document | {"manifest_sha256": "0" * 64})
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    head, _, tail = text.rpartition("0" * 64)
+    return (head + digest + tail).encode()

@@ -3,8 +3,10 @@
 from ptp_runtime.manifest.checks import entropy_identity
 from ptp_runtime.manifest.json_format import dict_from_manifest, json_from_manifest, manifest_from_json
 from ptp_runtime.manifest.model import (
+    COMPATIBILITIES,
     HYPER_GRAPH,
     MANIFEST_NAME,
+    PROOF_LEVELS,
     REGIONS,
     ROLES,
     SCHEMA_VERSION,
@@ -34,8 +36,10 @@ from ptp_runtime.manifest.tasks import (
 )
 
 __all__ = [
+    "COMPATIBILITIES",
     "HYPER_GRAPH",
     "MANIFEST_NAME",
+    "PROOF_LEVELS",
     "REGIONS",
     "ROLES",
     "SCHEMA_VERSION",

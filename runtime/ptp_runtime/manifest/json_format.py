@@ -13,10 +13,12 @@ from typing import Any
 from ptp_runtime.errors import AlteredFileError, ManifestError
 from ptp_runtime.manifest.checks import check_path
 from ptp_runtime.manifest.model import (
+    COMPATIBILITIES,
     DTYPES,
     ENTROPY_MODES,
     MANIFEST_NAME,
     PRECISIONS,
+    PROOF_LEVELS,
     REGIONS,
     ROLES,
     SCHEMA_VERSION,
@@ -274,9 +276,36 @@ def _read_engine(value: Any, where: str) -> EngineEntry:
         built_with=f.text("built_with"),
         devices=f.texts("devices"),
         profile={name: _read_range(profile.fields(name)) for name in f.mapping("profile")},
+        # Absent from manifests that were written before the proof was recorded for each engine.
+        proof=f.one_of("proof", PROOF_LEVELS) if f.has("proof") and f.any("proof") is not None else "",
+        asked=_read_asked(f.fields("asked")) if f.has("asked") else {},
+        compatible=f.texts("compatible") if f.has("compatible") else (),
+        stripped=f.flag("stripped") if f.has("stripped") else False,
     )
+    unknown = set(engine.compatible) - set(COMPATIBILITIES)
+    if unknown:
+        raise ManifestError(
+            f"{f.path('compatible')} names no kind of compatibility",
+            expected="some of " + ", ".join(COMPATIBILITIES),
+            got=", ".join(sorted(unknown)),
+        )
     f.finish()
     return engine
+
+
+def _read_asked(f: Fields) -> dict[str, dict[str, float]]:
+    """Precision → node → share."""
+    asked = {}
+    for precision in f.names():
+        if precision not in PRECISIONS:
+            raise ManifestError(
+                f"{f.path(precision)} is no precision", expected=", ".join(PRECISIONS), got=repr(precision)
+            )
+        nodes = f.fields(precision)
+        asked[precision] = {node: nodes.number(node, 0.0, 1.0) for node in nodes.names()}
+        nodes.finish()
+    f.finish()
+    return asked
 
 
 def _read_range(f: Fields) -> ShapeRange:
@@ -315,4 +344,8 @@ def _engine_dict(engine: EngineEntry) -> dict[str, Any]:
             name: {"minimum": list(r.minimum), "optimum": list(r.optimum), "maximum": list(r.maximum)}
             for name, r in engine.profile.items()
         },
+        "proof": engine.proof or None,
+        "asked": {precision: dict(nodes) for precision, nodes in engine.asked.items()},
+        "compatible": list(engine.compatible),
+        "stripped": engine.stripped,
     }

@@ -22,6 +22,9 @@ ROLES = ("analysis", "entropy", "synthesis", "head")
 PRECISIONS = ("fp32", "fp16", "int8", "integer")
 TARGETS = ("tensorrt", "tensorrt-rtx")
 DTYPES = ("float32", "float16", "int8", "uint8", "int16", "int32", "int64", "bool")
+PROOF_LEVELS = ("graph", "network", "engine")
+"""What the precision of an engine was read from: the ONNX file, the builder's network, the engine itself on a device."""
+COMPATIBILITIES = ("hardware", "version")
 ENTROPY_MODES = ("float", "integer")
 REGIONS = ("all", "anchor", "nonanchor", "top-left", "bottom-left", "top-right", "bottom-right")
 HYPER_GRAPH = "hyper"
@@ -97,6 +100,11 @@ class EngineEntry:
         built_with: version of the library that built it; plans are not portable across versions.
         devices: compute capabilities it was built for, such as ``"8.9"``; empty: those of the library's default.
         profile: for each dynamic input, the shapes the engine takes.
+        proof: the highest of :data:`PROOF_LEVELS` at which its precision was found as asked; empty: of an older
+            exporter, or the graph is FP32 and nothing is asked.
+        asked: precision → node → the node's share of the graph's multiply-accumulates, of every layer.
+        compatible: which of :data:`COMPATIBILITIES` it was built with, if any.
+        stripped: it holds no weights; they come from the graph's file when it is loaded.
     """
 
     file: str
@@ -108,6 +116,10 @@ class EngineEntry:
     built_with: str
     devices: tuple[str, ...]
     profile: Mapping[str, ShapeRange]
+    proof: str = ""
+    asked: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    compatible: tuple[str, ...] = ()
+    stripped: bool = False
 
 
 @dataclass(frozen=True)

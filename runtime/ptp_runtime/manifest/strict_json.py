@@ -101,6 +101,15 @@ class Fields:
         """Whether the field stands there; for objects that come in two kinds."""
         return name in self._value
 
+    def names(self) -> tuple[str, ...]:
+        """The fields that stand there; for objects whose keys are data."""
+        return tuple(self._value)
+
+    def flag(self, name: str) -> bool:
+        """True or false."""
+        value: bool = self._typed(name, "true or false", lambda v: isinstance(v, bool))
+        return value
+
     def any(self, name: str) -> Any:
         """The field as parsed; missing is an error."""
         self._read.add(name)
