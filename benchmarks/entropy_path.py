@@ -119,7 +119,7 @@ class Graphs:
     def __init__(self, graphs: list[OnnxGraph], threads: int) -> None:
         self._entries = [entry(graph) for graph in graphs]
         self._graphs = [
-            OnnxRuntimeGraph(graph.data, item, "CPUExecutionProvider", threads)
+            OnnxRuntimeGraph(graph.data, item, "cpu", threads)
             for graph, item in zip(graphs, self._entries, strict=True)
         ]
 

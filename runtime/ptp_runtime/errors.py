@@ -21,6 +21,10 @@
     ├── BackendError                    6
     │   ├── BackendNotAvailableError        library or device missing
     │   ├── EngineError                     an engine that will not load or run here
+    │   │   ├── DamagedEngineError              its bytes are no whole plan
+    │   │   ├── EngineVersionError              built with another version of the library
+    │   │   ├── EngineDeviceError               built for another GPU
+    │   │   └── EnginePrecisionError            computes in something else than was asked
     │   └── InexactBackendError             an integer entropy path that gives other integers here
     ├── CheckpointError                 7   wrong spec, missing weights, digest mismatch
     ├── ExportError                     8
@@ -174,6 +178,22 @@ class BackendNotAvailableError(BackendError):
 
 class EngineError(BackendError):
     """An engine or graph failed to load or to run."""
+
+
+class DamagedEngineError(EngineError):
+    """The bytes of an engine are no plan of its library, or not all of one."""
+
+
+class EngineVersionError(EngineError):
+    """An engine was built with another version of the library than the one installed."""
+
+
+class EngineDeviceError(EngineError):
+    """An engine was built for another GPU, or its library does not take this one."""
+
+
+class EnginePrecisionError(EngineError):
+    """An engine, inspected on its device, computes in something else than was asked of it."""
 
 
 class InexactBackendError(BackendError):

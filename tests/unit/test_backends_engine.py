@@ -6,9 +6,10 @@ real engine behaves on a GPU has not been seen by these tests.
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
 import hashlib
+import importlib.util
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,187 +19,43 @@ import pytest
 
 from ptp_runtime.backends.cuda_driver import Driver, device_names, load_library
 from ptp_runtime.backends.engine_backend import EngineBackend
-from ptp_runtime.bundle import Bundle
-from ptp_runtime.errors import AlteredFileError, BackendNotAvailableError, EngineError
-from ptp_runtime.manifest import EngineEntry, GraphEntry, TensorInfo
+from ptp_runtime.engines.proof import ProofMemory
+from ptp_runtime.errors import (
+    AlteredFileError,
+    BackendNotAvailableError,
+    EngineDeviceError,
+    EngineError,
+    EnginePrecisionError,
+    EngineVersionError,
+)
+from ptp_runtime.manifest import TensorInfo
 
 pytestmark = pytest.mark.runtime
 
-PLAN = b"a plan"
+
+def _load(name: str) -> Any:
+    """A module beside this one: tests are no packages."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
-class PretendDriver:
-    """The driver's functions over host memory. Addresses are keys; asynchronous copies happen at once."""
-
-    def __init__(self, devices: int = 1, init: int = 0) -> None:
-        self.devices = devices
-        self.init = init
-        self.calls: list[str] = []
-        self.memory: dict[int, Any] = {}
-        self.fails: dict[str, int] = {}
-
-    def _status(self, name: str) -> int:
-        self.calls.append(name)
-        return self.fails.get(name, 0)
-
-    def __getattr__(self, name: str) -> Any:
-        if not name.startswith("cu"):
-            raise AttributeError(name)
-        return lambda *arguments: self._status(name)
-
-    def cuInit(self, flags: int) -> int:  # noqa: N802 - the driver's names
-        return self.init
-
-    def cuGetErrorName(self, status: int, out: Any) -> int:  # noqa: N802
-        out._obj.value = b"CUDA_ERROR_PRETENDED"
-        return 0
-
-    def cuDeviceGetCount(self, out: Any) -> int:  # noqa: N802
-        out._obj.value = self.devices
-        return 0
-
-    def cuDeviceGetName(self, out: Any, length: int, device: Any) -> int:  # noqa: N802
-        out.value = b"Pretend GPU"
-        return 0
-
-    def cuDeviceGetAttribute(self, out: Any, attribute: int, device: Any) -> int:  # noqa: N802
-        out._obj.value = {75: 8, 76: 9}[attribute]
-        return 0
-
-    def cuStreamCreate(self, out: Any, flags: int) -> int:  # noqa: N802
-        out._obj.value = 77
-        return 0
-
-    def cuMemAlloc_v2(self, out: Any, size: Any) -> int:  # noqa: N802
-        status = self._status("cuMemAlloc_v2")
-        if status == 0:
-            block = ctypes.create_string_buffer(size.value)
-            out._obj.value = ctypes.addressof(block)
-            self.memory[out._obj.value] = block
-        return status
-
-    def cuMemFree_v2(self, address: Any) -> int:  # noqa: N802
-        del self.memory[address.value]
-        return self._status("cuMemFree_v2")
-
-    def cuMemcpyHtoDAsync_v2(self, device: Any, host: Any, size: Any, stream: Any) -> int:  # noqa: N802
-        assert len(self.memory[device.value]) >= size.value
-        ctypes.memmove(device.value, host.value, size.value)
-        return self._status("cuMemcpyHtoDAsync_v2")
-
-    def cuMemcpyDtoHAsync_v2(self, host: Any, device: Any, size: Any, stream: Any) -> int:  # noqa: N802
-        assert len(self.memory[device.value]) >= size.value
-        ctypes.memmove(host.value, device.value, size.value)
-        return self._status("cuMemcpyDtoHAsync_v2")
+pretend = _load("pretend_gpu")
+PLAN, GRAPH, ENTRY = pretend.PLAN, pretend.GRAPH, pretend.ENTRY
 
 
-class PretendContext:
-    """An execution context whose engine doubles ``x`` into ``y`` and takes at most 8 columns."""
-
-    def __init__(self, driver: PretendDriver) -> None:
-        self.driver = driver
-        self.shape: tuple[int, ...] = ()
-        self.addresses: dict[str, int] = {}
-        self.dtype = "float32"
-        self.fails = False
-
-    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
-        self.shape = shape
-        return shape[1] <= 8
-
-    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        return self.shape
-
-    def set_tensor_address(self, name: str, address: int) -> bool:
-        self.addresses[name] = address
-        return address in self.driver.memory
-
-    def execute_async_v3(self, stream: int) -> bool:
-        assert stream == 77
-        size = int(np.prod(self.shape)) * 4
-        source = np.frombuffer(ctypes.string_at(self.addresses["x"], size), self.dtype)
-        ctypes.memmove(self.addresses["y"], (source * 2).tobytes(), size)
-        return not self.fails
-
-
-class PretendEngine:
-    """Tensors x and y of float32."""
-
-    def __init__(self, driver: PretendDriver, dtype: str = "float32", names: tuple[str, str] = ("x", "y")) -> None:
-        self.num_io_tensors = 2
-        self._dtype = dtype
-        self._names = names
-        self.context = PretendContext(driver)
-        self.context.dtype = dtype
-
-    def get_tensor_name(self, i: int) -> str:
-        return self._names[i]
-
-    def get_tensor_mode(self, name: str) -> str:
-        return "in" if name == self._names[0] else "out"
-
-    def get_tensor_dtype(self, name: str) -> str:
-        return self._dtype
-
-    def create_execution_context(self) -> Any:
-        return self.context
-
-
-def _library(engine: Any) -> Any:
-    class Logger:
-        ERROR = 1
-
-        def __init__(self, severity: int) -> None:
-            self.severity = severity
-
-    runtime = SimpleNamespace(deserialize_cuda_engine=lambda plan: engine if plan == PLAN else None)
-    return SimpleNamespace(
-        __name__="tensorrt",
-        __version__="10.13.0",
-        Logger=Logger,
-        Runtime=lambda logger: runtime,
-        TensorIOMode=SimpleNamespace(INPUT="in"),
-        nptype=lambda dtype: np.dtype(dtype),
-    )
-
-
-GRAPH = GraphEntry(
-    "head",
-    "head",
-    "head.onnx",
-    "ab" * 32,
-    "fp32",
-    (TensorInfo("x", "float32", (1, "n")),),
-    (TensorInfo("y", "float32", (1, "n")),),
-)
-ENTRY = EngineEntry(
-    "head.engine", "head", "head", "tensorrt", "fp32", hashlib.sha256(PLAN).hexdigest(), "10.13.0", (), {}
-)
-
-
-class _Folder(Bundle):
-    """A bundle of one engine."""
-
-    def engine(self, graph: str, target: str) -> EngineEntry | None:
-        return self.entry if (graph, target) == ("head", "tensorrt") else None  # type: ignore[attr-defined,no-any-return]
-
-
-def _bundle(folder: Path, plan: bytes = PLAN, entry: EngineEntry = ENTRY) -> Bundle:
-    (folder / "head.engine").write_bytes(plan)
-    bundle = object.__new__(_Folder)
-    object.__setattr__(bundle, "path", folder)
-    object.__setattr__(bundle, "entry", entry)
-    return bundle
-
-
-def _backend(driver: PretendDriver, engine: Any = None) -> EngineBackend:
-    return EngineBackend("tensorrt", _library(engine or PretendEngine(driver)), Driver(driver))
+def _backend(driver: Any, engine: Any = None) -> EngineBackend:
+    return EngineBackend("tensorrt", pretend.pretend_library(engine or pretend.PretendEngine(driver)), Driver(driver))
 
 
 def test_an_engine_runs_and_says_what_runs_it(tmp_path: Path) -> None:
-    driver = PretendDriver()
+    driver = pretend.PretendDriver()
     backend = _backend(driver)
-    graph = backend.load(_bundle(tmp_path), GRAPH)
+    graph = backend.load(pretend.one_engine_bundle(tmp_path), GRAPH)
 
     result = graph.run({"x": np.array([[1, 2, 3]], np.float32)})
 
@@ -209,8 +66,8 @@ def test_an_engine_runs_and_says_what_runs_it(tmp_path: Path) -> None:
 
 
 def test_buffers_grow_and_are_kept(tmp_path: Path) -> None:
-    driver = PretendDriver()
-    graph = _backend(driver).load(_bundle(tmp_path), GRAPH)
+    driver = pretend.PretendDriver()
+    graph = _backend(driver).load(pretend.one_engine_bundle(tmp_path), GRAPH)
     for length in (2, 8, 3):
         ones = np.ones((1, length), np.float32)
         assert graph.run({"x": ones})["y"].tolist() == [[2.0] * length]
@@ -221,14 +78,14 @@ def test_buffers_grow_and_are_kept(tmp_path: Path) -> None:
 
 
 def test_a_strided_input_arrives_in_order(tmp_path: Path) -> None:
-    graph = _backend(PretendDriver()).load(_bundle(tmp_path), GRAPH)
+    graph = _backend(pretend.PretendDriver()).load(pretend.one_engine_bundle(tmp_path), GRAPH)
 
     assert graph.run({"x": np.arange(8, dtype=np.float32)[None, ::2]})["y"].tolist() == [[0, 4, 8, 12]]
 
 
 def test_a_shape_outside_the_profile_says_so(tmp_path: Path) -> None:
-    driver = PretendDriver()
-    graph = _backend(driver).load(_bundle(tmp_path), GRAPH)
+    driver = pretend.PretendDriver()
+    graph = _backend(driver).load(pretend.one_engine_bundle(tmp_path), GRAPH)
 
     with pytest.raises(EngineError, match="does not take this shape"):
         graph.run({"x": np.ones((1, 9), np.float32)})
@@ -237,9 +94,9 @@ def test_a_shape_outside_the_profile_says_so(tmp_path: Path) -> None:
 
 
 def test_a_failed_execution_says_so(tmp_path: Path) -> None:
-    driver = PretendDriver()
-    engine = PretendEngine(driver)
-    graph = _backend(driver, engine).load(_bundle(tmp_path), GRAPH)
+    driver = pretend.PretendDriver()
+    engine = pretend.PretendEngine(driver)
+    graph = _backend(driver, engine).load(pretend.one_engine_bundle(tmp_path), GRAPH)
     engine.context.fails = True
 
     with pytest.raises(EngineError, match="failed"):
@@ -247,8 +104,8 @@ def test_a_failed_execution_says_so(tmp_path: Path) -> None:
 
 
 def test_a_full_device_says_so(tmp_path: Path) -> None:
-    driver = PretendDriver()
-    graph = _backend(driver).load(_bundle(tmp_path), GRAPH)
+    driver = pretend.PretendDriver()
+    graph = _backend(driver).load(pretend.one_engine_bundle(tmp_path), GRAPH)
     driver.fails["cuMemAlloc_v2"] = 2
 
     with pytest.raises(EngineError, match="cuMemAlloc_v2") as caught:
@@ -260,24 +117,133 @@ def test_a_full_device_says_so(tmp_path: Path) -> None:
 def test_a_plan_of_another_version_says_what_to_do(tmp_path: Path) -> None:
     entry = dataclasses.replace(ENTRY, sha256=hashlib.sha256(b"older plan").hexdigest(), built_with="10.12.0")
 
-    with pytest.raises(EngineError, match=r"expected tensorrt 10\.12\.0") as caught:
-        _backend(PretendDriver()).load(_bundle(tmp_path, b"older plan", entry), GRAPH)
+    with pytest.raises(EngineVersionError, match=r"another version of TensorRT; expected 10\.12\.0") as caught:
+        _backend(pretend.PretendDriver()).load(pretend.one_engine_bundle(tmp_path, b"older plan", entry), GRAPH)
 
-    assert "--target tensorrt" in caught.value.hint
+    assert caught.value.got == "10.13.0 installed here"
+    assert "ptp doctor --fix" in caught.value.hint
+
+
+def test_a_plan_that_the_library_refuses_is_explained_in_its_words(tmp_path: Path) -> None:
+    driver, entry = pretend.PretendDriver(), dataclasses.replace(ENTRY, sha256=hashlib.sha256(b"odd").hexdigest())
+    library = pretend.pretend_library(pretend.PretendEngine(driver), says="magicTag does not match")
+    backend = EngineBackend("tensorrt", library, Driver(driver))
+
+    with pytest.raises(EngineError, match="does not load here") as caught:
+        backend.load(pretend.one_engine_bundle(tmp_path, b"odd", entry), GRAPH)
+
+    assert caught.value.got == "magicTag does not match"
+
+
+def test_an_engine_of_another_device_never_reaches_the_library(tmp_path: Path) -> None:
+    entry = dataclasses.replace(ENTRY, devices=("8.6", "12.0"))
+
+    with pytest.raises(
+        EngineDeviceError, match=r"another GPU; expected a compute capability of 8\.6, 12\.0; got Pretend"
+    ):
+        _backend(pretend.PretendDriver()).load(pretend.one_engine_bundle(tmp_path, entry=entry), GRAPH)
+
+
+def test_a_gpu_that_the_library_does_not_list_is_named(tmp_path: Path) -> None:
+    driver = pretend.PretendDriver()
+    library = pretend.pretend_library(pretend.PretendEngine(driver), capabilities=("SM75", "SM120"))
+    backend = EngineBackend("tensorrt", library, Driver(driver))
+
+    with pytest.raises(EngineDeviceError, match=r"does not list the GPU Pretend GPU.*7\.5, 12\.0; got 8\.9"):
+        backend.load(pretend.one_engine_bundle(tmp_path), GRAPH)
+
+
+ASKED = {"fp16": {"conv": 0.9}, "fp32": {"norm": 0.1}}
+
+
+def _layer(node: str, kind: str) -> dict[str, Any]:
+    tensor = {"Name": "t", "Dimensions": [1, 2], "Format/Datatype": kind}
+    return {"Name": node, "Inputs": [tensor], "Outputs": [tensor], "Metadata": f"[ONNX Layer: {node}]"}
+
+
+def test_an_engine_is_inspected_once_for_each_device(tmp_path: Path) -> None:
+    driver, entry = pretend.PretendDriver(), dataclasses.replace(ENTRY, asked=ASKED)
+    engine = pretend.PretendEngine(driver)
+    engine.layers = [_layer("conv", "Row major linear FP16 format"), _layer("norm", "Float")]
+    bundle = pretend.one_engine_bundle(tmp_path, entry=entry)
+    for _ in range(3):
+        backend = EngineBackend(
+            "tensorrt", pretend.pretend_library(engine), Driver(driver), ProofMemory(tmp_path / "proofs")
+        )
+        backend.load(bundle, GRAPH)
+
+    assert engine.inspections == 1
+
+
+@pytest.mark.parametrize("time", [1, 2])
+def test_an_engine_that_computes_in_something_else_is_refused(tmp_path: Path, time: int) -> None:
+    """The public case: an FP32 engine under an FP16 label. The second time it is remembered."""
+    driver, entry = pretend.PretendDriver(), dataclasses.replace(ENTRY, asked=ASKED)
+    engine = pretend.PretendEngine(driver)
+    engine.layers = [_layer("conv", "Float"), _layer("norm", "Float")]
+    bundle = pretend.one_engine_bundle(tmp_path, entry=entry)
+    for _ in range(time):
+        backend = EngineBackend(
+            "tensorrt", pretend.pretend_library(engine), Driver(driver), ProofMemory(tmp_path / "proofs")
+        )
+        with pytest.raises(EnginePrecisionError, match=r"1 layers compute in something else.*conv: fp16, fp32"):
+            backend.load(bundle, GRAPH)
+
+    assert engine.inspections == 1
+
+
+def _stripped(folder: Path, driver: Any, *, missing: tuple[str, ...] = ()) -> tuple[Any, Any, list[bytes]]:
+    """A bundle whose engine has no weights, a library that takes them, and what it was given."""
+    given: list[bytes] = []
+    library = pretend.pretend_library(pretend.PretendEngine(driver))
+    library.Refitter = lambda engine, logger: SimpleNamespace(
+        get_missing_weights=lambda: list(missing), refit_cuda_engine=lambda: True
+    )
+
+    def take(model: bytes) -> bool:
+        given.append(model)
+        return True
+
+    library.OnnxParserRefitter = lambda refitter, logger: SimpleNamespace(refit_from_bytes=take)
+    (folder / "head.onnx").write_bytes(b"weights")
+    bundle = pretend.one_engine_bundle(folder, entry=dataclasses.replace(ENTRY, stripped=True))
+    return bundle, library, given
+
+
+def test_an_engine_without_weights_gets_those_of_its_graph(tmp_path: Path) -> None:
+    driver = pretend.PretendDriver()
+    bundle, library, given = _stripped(tmp_path, driver)
+    graph = dataclasses.replace(GRAPH, sha256=hashlib.sha256(b"weights").hexdigest())
+
+    loaded = EngineBackend("tensorrt", library, Driver(driver)).load(bundle, graph)
+
+    assert given == [b"weights"]
+    assert loaded.run({"x": np.ones((1, 2), np.float32)})["y"].tolist() == [[2, 2]]
+
+
+def test_an_engine_whose_weights_are_missing_is_refused(tmp_path: Path) -> None:
+    driver = pretend.PretendDriver()
+    bundle, library, _ = _stripped(tmp_path, driver, missing=("conv.bias",))
+    graph = dataclasses.replace(GRAPH, sha256=hashlib.sha256(b"weights").hexdigest())
+
+    with pytest.raises(EngineError, match=r"1 missing, such as conv\.bias"):
+        EngineBackend("tensorrt", library, Driver(driver)).load(bundle, graph)
 
 
 def test_a_changed_plan_never_reaches_the_library(tmp_path: Path) -> None:
     with pytest.raises(AlteredFileError, match=r"head\.engine"):
-        _backend(PretendDriver()).load(_bundle(tmp_path, b"changed"), GRAPH)
+        _backend(pretend.PretendDriver()).load(pretend.one_engine_bundle(tmp_path, b"changed"), GRAPH)
 
 
 def test_32_bit_integers_stand_for_16_bit_ones(tmp_path: Path) -> None:
     """TensorRT has no int16: the engine of a step gives the means as int32."""
-    driver = PretendDriver()
+    driver = pretend.PretendDriver()
     graph = dataclasses.replace(
         GRAPH, inputs=(TensorInfo("x", "int16", (1, "n")),), outputs=(TensorInfo("y", "int16", (1, "n")),)
     )
-    loaded = _backend(driver, PretendEngine(driver, dtype="int32")).load(_bundle(tmp_path), graph)
+    loaded = _backend(driver, pretend.PretendEngine(driver, dtype="int32")).load(
+        pretend.one_engine_bundle(tmp_path), graph
+    )
 
     result = loaded.run({"x": np.array([[-1023, 1023]], np.int16)})["y"]
 
@@ -287,29 +253,31 @@ def test_32_bit_integers_stand_for_16_bit_ones(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("options", [{"dtype": "float16"}, {"names": ("x", "z")}])
 def test_an_engine_of_another_graph_is_refused(tmp_path: Path, options: dict[str, Any]) -> None:
-    driver = PretendDriver()
+    driver = pretend.PretendDriver()
 
     with pytest.raises(EngineError, match="other inputs and outputs"):
-        _backend(driver, PretendEngine(driver, **options)).load(_bundle(tmp_path), GRAPH)
+        _backend(driver, pretend.PretendEngine(driver, **options)).load(pretend.one_engine_bundle(tmp_path), GRAPH)
 
 
 def test_a_graph_without_an_engine_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="no tensorrt engine for the graph 'analysis'"):
-        _backend(PretendDriver()).load(_bundle(tmp_path), dataclasses.replace(GRAPH, name="analysis"))
+        _backend(pretend.PretendDriver()).load(
+            pretend.one_engine_bundle(tmp_path), dataclasses.replace(GRAPH, name="analysis")
+        )
 
 
 def test_no_device_is_a_typed_error() -> None:
     with pytest.raises(BackendNotAvailableError, match="no device"):
-        _backend(PretendDriver(devices=0))
+        _backend(pretend.PretendDriver(devices=0))
 
 
 def test_a_driver_that_does_not_start_is_a_typed_error() -> None:
     with pytest.raises(BackendNotAvailableError, match="does not start"):
-        Driver(PretendDriver(init=100))
+        Driver(pretend.PretendDriver(init=100))
 
 
 def test_devices_have_names() -> None:
-    assert device_names(PretendDriver(devices=2)) == ("Pretend GPU (8.9)", "Pretend GPU (8.9)")
+    assert device_names(pretend.PretendDriver(devices=2)) == ("Pretend GPU (8.9)", "Pretend GPU (8.9)")
 
 
 def test_no_driver_is_a_typed_error(monkeypatch: pytest.MonkeyPatch) -> None:

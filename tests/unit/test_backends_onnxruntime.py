@@ -21,6 +21,7 @@ from ptp_runtime.backends.onnxruntime_backend import (  # noqa: E402 - only wher
     OnnxRuntimeBackend,
     available_cores,
 )
+from ptp_runtime.backends.onnxruntime_providers import PROVIDERS, provider_options  # noqa: E402 - as below
 
 
 def _field(number: int, value: int | bytes | str) -> bytes:
@@ -138,11 +139,11 @@ def test_a_missing_provider_is_not_replaced_by_another(monkeypatch: pytest.Monke
         OnnxRuntimeBackend("cuda", 1)
 
 
-def test_a_silent_turn_to_the_cpu_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("device", ["cuda", "ort-tensorrt", "ort-tensorrt-rtx"])
+def test_a_silent_turn_to_the_cpu_is_noticed(device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """ONNX Runtime lists CUDA when it was built with it, and takes the CPU when CUDA does not load."""
-    monkeypatch.setattr("ptp_runtime.backends.onnxruntime_backend._PROVIDERS", {"cuda": "CPUExecutionProvider"})
-    backend = OnnxRuntimeBackend("cuda", 1)
-    backend._wanted = "CUDAExecutionProvider"
+    monkeypatch.setattr("ptp_runtime.backends.onnxruntime_backend.available_providers", PROVIDERS.values)
+    backend = OnnxRuntimeBackend(device, 1)
     bundle, entry = _bundle(tmp_path, _model()), _entry(_model())
     module = "ptp_runtime.backends.onnxruntime_backend.ort.InferenceSession"
     real = __import__("onnxruntime").InferenceSession
@@ -150,9 +151,20 @@ def test_a_silent_turn_to_the_cpu_is_noticed(tmp_path: Path, monkeypatch: pytest
         module, lambda model, options, providers: real(model, options, providers=["CPUExecutionProvider"])
     )
 
-    with pytest.raises(BackendNotAvailableError, match="did not take CUDAExecutionProvider"):
+    with pytest.raises(BackendNotAvailableError, match=f"did not take {PROVIDERS[device]}"):
         backend.load(bundle, entry)
 
 
 def test_there_is_a_core() -> None:
     assert available_cores() >= 1
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8", "integer"])
+def test_tensorrt_inside_onnxruntime_may_use_what_the_graph_uses_and_no_more(precision: str) -> None:
+    entry = dataclasses.replace(_entry(_model()), precision=precision)
+
+    (name, options), (behind, _) = provider_options("ort-tensorrt", entry)
+
+    assert (name, behind) == ("TensorrtExecutionProvider", "CUDAExecutionProvider")
+    assert ("trt_fp16_enable" in options) == (precision in ("fp16", "int8"))
+    assert ("trt_int8_enable" in options) == (precision == "int8")

@@ -8,13 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ptp_runtime.backends import BACKEND_NAMES, load_graphs, selection
 from ptp_runtime.bundle import Bundle
 from ptp_runtime.errors import BackendNotAvailableError, EngineError, UsageError
-from ptp_runtime.manifest import EngineEntry, GraphEntry
+from ptp_runtime.manifest import EngineEntry, GraphEntry, ShapeRange
 from ptp_runtime.selftest import PocketBackend, write_pocket_bundle
+from ptp_runtime.session import Session
 
 pytestmark = pytest.mark.runtime
 
@@ -60,6 +62,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, _Named]]
         }
         monkeypatch.setattr(selection, "_OPENERS", openers)
         monkeypatch.setattr(selection, "_open_cpu", openers["cpu"])
+        monkeypatch.setattr(selection, "_warned", set())
         return backends
 
     return build
@@ -211,7 +214,7 @@ def test_a_backend_given_as_an_object_runs_everything(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["gpu", "CPU", "", "onnx"])
 def test_an_unknown_name_lists_the_known(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UsageError, match="auto, tensorrt, tensorrt-rtx, cuda, cpu"):
+    with pytest.raises(UsageError, match="auto, tensorrt, tensorrt-rtx, ort-tensorrt, ort-tensorrt-rtx, cuda, cpu"):
         load_graphs(_bundle(tmp_path), name, None)
 
 
@@ -236,3 +239,63 @@ def test_a_missing_library_is_a_typed_error(
         load_graphs(_bundle(tmp_path, "tensorrt", "tensorrt-rtx"), name, None)
 
     assert "pip install" in caught.value.hint
+
+
+def test_useless_engines_are_mentioned_once(machine: Machine, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    machine("cpu", "tensorrt", refuses={"tensorrt": "head"})
+    bundle = _bundle(tmp_path, "tensorrt")
+
+    for _ in range(3):
+        load_graphs(bundle, "auto", None)
+
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(warnings) == 1
+    assert "cannot be used here (tensorrt: tensorrt refuses head)" in warnings[0]
+    assert f"with the same streams; see ptp doctor {bundle.path}" in warnings[0]
+
+
+def test_a_bundle_without_engines_says_nothing(
+    machine: Machine, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    machine("cpu")
+
+    load_graphs(_bundle(tmp_path), "auto", None)
+
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def _with_profile(bundle: Bundle, largest: int) -> Bundle:
+    """The same engines, made for small photos only."""
+    shapes = {
+        "analysis": {"image": ShapeRange((1, 3, 64, 64), (1, 3, 64, 64), (1, 3, largest, largest))},
+        "head": {"h": ShapeRange((1, 1, 1, 1), (1, 1, 1, 1), (1, 4096, largest // 4, largest // 4))},
+    }
+    engines = tuple(
+        dataclasses.replace(engine, profile=shapes.get(engine.graph, {})) for engine in bundle.manifest.engines
+    )
+    return dataclasses.replace(bundle, manifest=dataclasses.replace(bundle.manifest, engines=engines))
+
+
+@pytest.mark.parametrize("entropy_on", ["cuda", "cpu"])
+def test_a_photo_beyond_the_profile_runs_in_onnxruntime(
+    machine: Machine, tmp_path: Path, caplog: pytest.LogCaptureFixture, entropy_on: str
+) -> None:
+    present = ["cpu", "tensorrt", *(["cuda"] if entropy_on == "cuda" else [])]
+    backends = machine(*present)
+    plain = _bundle(tmp_path, "tensorrt")
+    bundle = _with_profile(plain, 128)
+    photo = np.random.default_rng(5).integers(0, 256, (150, 100, 3), np.uint8)
+
+    with Session.open(bundle, backend="tensorrt") as session, Session.open(plain, backend=PocketBackend()) as other:
+        stand_in = backends[entropy_on].loaded
+        before = list(stand_in)
+        assert session.encode(photo[:128]) == other.encode(photo[:128]), "inside the profile"
+        assert stand_in == before
+        assert session.encode(photo) == other.encode(photo)
+        assert session.encode(photo) == other.encode(photo)
+        assert stand_in == [*before, "analysis"], "loaded when it is needed, and once"
+
+    warnings = [record.getMessage() for record in caplog.records if "not built for this size" in record.getMessage()]
+    assert len(warnings) == 1
+    assert "image 1×3×192×128 is outside 1×3×64×64 to 1×3×128×128" in warnings[0]
+    assert sorted(backends[entropy_on].closed) == sorted(backends[entropy_on].loaded)

@@ -96,12 +96,23 @@ class Driver:
     def device_name(self, index: int) -> str:
         """Name and compute capability of a device."""
         device, name = ctypes.c_int(), ctypes.create_string_buffer(_NAME_LENGTH)
-        major, minor = ctypes.c_int(), ctypes.c_int()
         self.call("cuDeviceGet", ctypes.byref(device), index)
         self.call("cuDeviceGetName", name, _NAME_LENGTH, device)
+        return f"{name.value.decode('utf-8', 'replace')} ({self.capability(index)})"
+
+    def capability(self, index: int) -> str:
+        """Compute capability of a device, such as ``8.9``."""
+        device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+        self.call("cuDeviceGet", ctypes.byref(device), index)
         self.call("cuDeviceGetAttribute", ctypes.byref(major), 75, device)  # COMPUTE_CAPABILITY_MAJOR
         self.call("cuDeviceGetAttribute", ctypes.byref(minor), 76, device)  # COMPUTE_CAPABILITY_MINOR
-        return f"{name.value.decode('utf-8', 'replace')} ({major.value}.{minor.value})"
+        return f"{major.value}.{minor.value}"
+
+    def cuda_version(self) -> str:
+        """The newest CUDA that the driver serves, such as ``13.0``."""
+        version = ctypes.c_int()
+        self.call("cuDriverGetVersion", ctypes.byref(version))
+        return f"{version.value // 1000}.{version.value % 1000 // 10}"
 
 
 class Device:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from ptp_runtime.arithmetic import Arithmetic
 from ptp_runtime.backends.cuda_driver import Device, Driver
 from ptp_runtime.backends.engine_graph import EngineGraph
+from ptp_runtime.backends.engine_library import EngineLibrary
 from ptp_runtime.bundle import Bundle
-from ptp_runtime.errors import BackendNotAvailableError, EngineError
+from ptp_runtime.engines.proof import ProofMemory
+from ptp_runtime.errors import EngineError
 from ptp_runtime.manifest import GraphEntry
+
+_log = logging.getLogger(__name__)
 
 
 class EngineBackend:
@@ -19,22 +24,18 @@ class EngineBackend:
         target: ``tensorrt`` or ``tensorrt-rtx``; the target's engines are used.
         library: the module.
         driver: the CUDA driver; opened if None.
+        memory: of the engines' precision; None: the user's.
 
     Raises:
         BackendNotAvailableError: no driver, no device, or the library does not start on it.
     """
 
-    def __init__(self, target: str, library: Any, driver: Driver | None = None) -> None:
+    def __init__(
+        self, target: str, library: Any, driver: Driver | None = None, memory: ProofMemory | None = None
+    ) -> None:
         self._target = target
-        self._library = library
         self._device = Device(Driver() if driver is None else driver)
-        # The logger must outlive the runtime.
-        self._logger = library.Logger(library.Logger.ERROR)
-        self._runtime = library.Runtime(self._logger)
-        if self._runtime is None:
-            raise BackendNotAvailableError(
-                f"{target} does not start", hint="check the driver's version against the library's with `ptp doctor`"
-            )
+        self._library = EngineLibrary(target, library, self._device, memory or ProofMemory())
 
     @property
     def name(self) -> str:
@@ -44,21 +45,27 @@ class EngineBackend:
     @property
     def provider(self) -> str:
         """For people: library, version, device."""
-        return f"{self._target} {self._library.__version__} on {self._device.driver.device_name(0)}"
+        return f"{self._target} {self._library.host.version} on {self._library.host.device}"
 
     @property
     def arithmetic(self) -> Arithmetic:
         """Library and device; two builds of one engine need not agree, which no fingerprint can say."""
-        return Arithmetic(
-            self._target, f"{self._target} {self._library.__version__}", self._device.driver.device_name(0)
-        )
+        host = self._library.host
+        return Arithmetic(self._target, f"{self._target} {host.version}", host.device)
 
     def load(self, bundle: Bundle, graph: GraphEntry) -> EngineGraph:
-        """See :class:`~ptp_runtime.backends.protocol.Backend`."""
+        """See :class:`~ptp_runtime.backends.protocol.Backend`.
+
+        The first time on a device, the engine is inspected: one that computes in something else than was asked is
+        refused (:class:`~ptp_runtime.errors.EnginePrecisionError`).
+        """
         entry = bundle.engine(graph.name, self._target)
         if entry is None:
             raise EngineError(
                 f"the bundle has no {self._target} engine for the graph {graph.name!r}",
-                hint=f"export it with --target {self._target}",
+                hint=f"export it with --target {self._target}, or add engines with ptp doctor --fix {bundle.path}",
             )
-        return EngineGraph(self._library, self._runtime, bundle.read(entry), entry, graph, self._device)
+        self._device.make_current()
+        engine, sentence = self._library.load(bundle, entry, graph)
+        _log.info("%s: %s", entry.file, sentence)
+        return EngineGraph(self._library.module, engine, entry, graph, self._device)

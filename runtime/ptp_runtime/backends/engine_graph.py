@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from ptp_runtime.backends.cuda_driver import Device, DeviceBuffer, empty
 from ptp_runtime.backends.protocol import Arrays
+from ptp_runtime.engines.diagnosis import rebuild_hint
 from ptp_runtime.errors import EngineError
 from ptp_runtime.manifest import EngineEntry, GraphEntry
 from ptp_runtime.stopwatch import is_observed, observed
@@ -24,34 +25,24 @@ class EngineGraph:
 
     Args:
         library: the module ``tensorrt`` or ``tensorrt_rtx``.
-        runtime: its ``Runtime``, which must outlive the engine.
-        plan: the engine file's bytes.
+        engine: from its plan, see :class:`~ptp_runtime.backends.engine_library.EngineLibrary`.
         entry: its entry in the manifest.
         graph: the graph it stands for.
         device: where it runs.
 
     Raises:
-        EngineError: the plan does not load on this device and version, or is not the graph's.
+        EngineError: the engine is not the graph's, or gets no memory.
     """
 
-    def __init__(
-        self, library: Any, runtime: Any, plan: bytes, entry: EngineEntry, graph: GraphEntry, device: Device
-    ) -> None:
+    def __init__(self, library: Any, engine: Any, entry: EngineEntry, graph: GraphEntry, device: Device) -> None:
         self._name = graph.name
         self._device = device
         self._provider = f"{library.__name__} {library.__version__}"
-        self._rebuild = f"build the engines for this machine: ptp-export --target {entry.target}"
+        self._rebuild = rebuild_hint()
         # An execution context holds the shapes and addresses of one run at a time.
         self._lock = threading.Lock()
         device.make_current()
-        self._engine = runtime.deserialize_cuda_engine(plan)
-        if self._engine is None:
-            raise EngineError(
-                f"the engine {entry.file} does not load here",
-                expected=f"{entry.target} {entry.built_with} and the device it was built for",
-                got=f"{entry.target} {library.__version__}",
-                hint=self._rebuild,
-            )
+        self._engine = engine
         self._dtypes = self._tensors(library, graph, entry)
         self._results = {tensor.name: np.dtype(tensor.dtype) for tensor in graph.outputs}
         self._context = self._engine.create_execution_context()

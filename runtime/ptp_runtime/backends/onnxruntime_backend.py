@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU (the embedded default) or on a CUDA device. The only file that imports onnxruntime."""
+"""ONNX Runtime on the CPU (the embedded default) or an NVIDIA device. The only file that imports onnxruntime."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import onnxruntime as ort
 
 from ptp_runtime.arithmetic import Arithmetic, cpu_arithmetic
 from ptp_runtime.backends.onnxruntime_profile import layers_from_profile
+from ptp_runtime.backends.onnxruntime_providers import LABELS, PROVIDERS, provider_options
 from ptp_runtime.backends.protocol import Arrays, LayerTime
 from ptp_runtime.bitstream.varint import put_varint
 from ptp_runtime.bundle import Bundle
 from ptp_runtime.errors import BackendNotAvailableError, EngineError
 from ptp_runtime.manifest import GraphEntry, TensorInfo
 
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _ERRORS_ONLY = 3
 
 
@@ -40,7 +40,7 @@ class OnnxRuntimeBackend:
     """Runs the bundle's ONNX files.
 
     Args:
-        device: ``cpu`` or ``cuda``.
+        device: one of :data:`~ptp_runtime.backends.onnxruntime_providers.PROVIDERS`.
         threads: threads inside one operator on the CPU, at least 1.
 
     Raises:
@@ -50,7 +50,7 @@ class OnnxRuntimeBackend:
     def __init__(self, device: str, threads: int) -> None:
         self._device = device
         self._threads = threads
-        self._wanted = _PROVIDERS[device]
+        self._wanted = PROVIDERS[device]
         present = available_providers()
         if self._wanted not in present:
             raise BackendNotAvailableError(
@@ -59,24 +59,24 @@ class OnnxRuntimeBackend:
                 got=", ".join(present),
                 hint="pip install 'ptp-deploy[gpu]' after removing onnxruntime, or choose --backend cpu",
             )
-        if device == "cuda" and hasattr(ort, "preload_dlls"):
+        if device != "cpu" and hasattr(ort, "preload_dlls"):
             # CUDA and cuDNN from their own wheels are not on the loader's path.
             ort.preload_dlls()
 
     @property
     def name(self) -> str:
-        """``cpu`` or ``cuda``."""
+        """``cpu``, ``cuda``, ``ort-tensorrt`` or ``ort-tensorrt-rtx``."""
         return self._device
 
     @property
     def provider(self) -> str:
         """For people: library, version, device."""
-        on = f"CPU, {self._threads} threads" if self._device == "cpu" else "CUDA"
+        on = f"CPU, {self._threads} threads" if self._device == "cpu" else LABELS[self._device]
         return f"ONNX Runtime {ort.__version__} ({on})"
 
     def load(self, bundle: Bundle, graph: GraphEntry) -> OnnxRuntimeGraph:
         """See :class:`~ptp_runtime.backends.protocol.Backend`."""
-        return OnnxRuntimeGraph(bundle.read(graph), graph, self._wanted, self._threads)
+        return OnnxRuntimeGraph(bundle.read(graph), graph, self._device, self._threads)
 
     @property
     def arithmetic(self) -> Arithmetic:
@@ -86,13 +86,13 @@ class OnnxRuntimeBackend:
     def load_layers(self, bundle: Bundle, graph: GraphEntry, layers: Sequence[str]) -> OnnxRuntimeGraph:
         """See :class:`~ptp_runtime.backends.protocol.LayerBackend`."""
         shown = replace(graph, outputs=(*graph.outputs, *(TensorInfo(name, "float32", ()) for name in layers)))
-        return OnnxRuntimeGraph(model_with_outputs(bundle.read(graph), layers), shown, self._wanted, self._threads)
+        return OnnxRuntimeGraph(model_with_outputs(bundle.read(graph), layers), shown, self._device, self._threads)
 
     def layer_times(self, bundle: Bundle, graph: GraphEntry, inputs: Arrays, runs: int) -> Sequence[LayerTime]:
         """See :class:`~ptp_runtime.backends.protocol.TimingBackend`."""
         with tempfile.TemporaryDirectory(prefix="ptp-layers-") as folder:
             prefix = str(Path(folder) / "layers")
-            loaded = OnnxRuntimeGraph(bundle.read(graph), graph, self._wanted, self._threads, profile_prefix=prefix)
+            loaded = OnnxRuntimeGraph(bundle.read(graph), graph, self._device, self._threads, profile_prefix=prefix)
             for _ in range(runs + 1):
                 loaded.run(inputs)
             text = loaded.end_profiling()
@@ -123,14 +123,12 @@ class OnnxRuntimeGraph:
     Args:
         model: the file's bytes.
         graph: its entry in the manifest, whose inputs and outputs must be the file's.
-        provider: the execution provider that must really be in charge.
+        device: see :class:`OnnxRuntimeBackend`; its execution provider must really be in charge.
         threads: see :class:`OnnxRuntimeBackend`.
         profile_prefix: how the path of ONNX Runtime's own profile begins; empty: none is written.
     """
 
-    def __init__(
-        self, model: bytes, graph: GraphEntry, provider: str, threads: int, profile_prefix: str = ""
-    ) -> None:
+    def __init__(self, model: bytes, graph: GraphEntry, device: str, threads: int, profile_prefix: str = "") -> None:
         self._name = graph.name
         self._outputs = [tensor.name for tensor in graph.outputs]
         options = ort.SessionOptions()
@@ -142,10 +140,9 @@ class OnnxRuntimeGraph:
             options.enable_profiling, options.profile_file_prefix = True, profile_prefix
         # Twenty small sessions whose idle threads spin take the cores from the one that works: 2.7 to 6 times slower.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # TF32 rounds the operands to 10 bits: not what an FP32 graph promises.
-        providers: list[Any] = [(provider, {"use_tf32": "0"})] if provider.startswith("CUDA") else [provider]
+        provider = PROVIDERS[device]
         try:
-            self._session = ort.InferenceSession(model, options, providers=providers)
+            self._session = ort.InferenceSession(model, options, providers=provider_options(device, graph))
         except Exception as error:  # onnxruntime's exceptions share no base class but this
             raise EngineError(
                 f"ONNX Runtime cannot load the graph {graph.name!r}",

@@ -41,7 +41,7 @@ class Backend(Protocol):
 
     @property
     def name(self) -> str:
-        """``cpu``, ``cuda``, ``tensorrt`` or ``tensorrt-rtx``."""
+        """As in ``Session.open(backend=...)``: ``cpu``, ``cuda``, ``tensorrt`` …"""
 
     @property
     def provider(self) -> str:

@@ -2,7 +2,11 @@
 
 ``auto`` takes the fastest way that works here: TensorRT engines, TensorRT-RTX engines, ONNX Runtime on CUDA, ONNX
 Runtime on the CPU. A way "works" when every graph has loaded, so that an engine of another version makes the choice
-fall through instead of failing later. What was tried and why it was not taken is part of the reason, which is logged.
+fall through instead of failing later. What was tried and why it was not taken is part of the reason, which is logged;
+where a bundle's engines are of no use here, that is said once, as a warning. ONNX Runtime with TensorRT inside compiles
+for minutes when it is opened, so that ``auto`` never takes it.
+
+An engine takes the sizes of its profile; larger and smaller photos run in ONNX Runtime (:mod:`.engine_profile`).
 
 The entropy path is chosen apart. In the mode ``float`` it always runs in ONNX Runtime on the CPU: two machines read
 each other's streams only as far as they compute the same scale indices, and GPU kernels do not (about 1,200 indices
@@ -17,17 +21,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ptp_runtime.backends.cuda_driver import device_names
+from ptp_runtime.backends.engine_profile import ProfiledGraph
 from ptp_runtime.backends.protocol import Backend, BackendChoice, Graph
 from ptp_runtime.bundle import Bundle
 from ptp_runtime.errors import BackendError, BackendNotAvailableError, UsageError
+from ptp_runtime.manifest import GraphEntry
 
-BACKEND_NAMES = ("auto", "tensorrt", "tensorrt-rtx", "cuda", "cpu")
+BACKEND_NAMES = ("auto", "tensorrt", "tensorrt-rtx", "ort-tensorrt", "ort-tensorrt-rtx", "cuda", "cpu")
 """What ``Session.open(backend=...)`` and ``--backend`` take."""
 
 INEXACT_POLICIES = ("auto", "refuse", "cpu")
 """What ``Session.open(inexact=...)`` and ``--inexact`` take; see :mod:`ptp_runtime.golden.gate`."""
 
+_ENGINES = ("tensorrt", "tensorrt-rtx")
+
 _log = logging.getLogger(__name__)
+
+_warned: set[str] = set()
+"""Bundles whose engines were said to be of no use here: once a process is enough."""
 
 
 @dataclass(frozen=True)
@@ -98,20 +109,40 @@ def with_entropy_on_cpu(bundle: Bundle, loaded: LoadedGraphs, threads: int | Non
 
 def _auto(bundle: Bundle, threads: int | None) -> LoadedGraphs:
     passed_over: list[str] = []
+    useless: list[str] = []
     targets = {engine.target for engine in bundle.manifest.engines}
-    for name in ("tensorrt", "tensorrt-rtx"):
+    for name in _ENGINES:
         if name not in targets:
             passed_over.append(f"{name}: the bundle has no engines for it")
             continue
         try:
-            return _named(bundle, name, threads, _reason(name, passed_over))
+            loaded = _named(bundle, name, threads, _reason(name, passed_over))
         except BackendError as error:
             passed_over.append(f"{name}: {error.message}")
+            useless.append(f"{name}: {error.message}")
+        else:
+            return loaded
     try:
-        return _named(bundle, "cuda", threads, _reason("cuda", passed_over))
+        loaded = _named(bundle, "cuda", threads, _reason("cuda", passed_over))
     except BackendError as error:
         passed_over.append(f"cuda: {error.message}")
-    return _named(bundle, "cpu", threads, _reason("cpu", passed_over))
+        loaded = _named(bundle, "cpu", threads, _reason("cpu", passed_over))
+    _warn_of_engines(bundle, useless, loaded.choice.backend.provider)
+    return loaded
+
+
+def _warn_of_engines(bundle: Bundle, useless: list[str], provider: str) -> None:
+    """Say once that a bundle's engines are of no use here, and that nothing else changes."""
+    if not useless or str(bundle.path) in _warned:
+        return
+    _warned.add(str(bundle.path))
+    _log.warning(
+        "the engines of %s cannot be used here (%s): %s runs its graphs, with the same streams; see ptp doctor %s",
+        bundle.path,
+        "; ".join(useless),
+        provider,
+        bundle.path,
+    )
 
 
 def _reason(name: str, passed_over: list[str]) -> str:
@@ -121,8 +152,9 @@ def _reason(name: str, passed_over: list[str]) -> str:
 
 def _named(bundle: Bundle, name: str, threads: int | None, reason: str) -> LoadedGraphs:
     backend = _OPENERS[name](threads)
+    stand_ins = _StandIns(bundle, threads) if name in _ENGINES else None
     if name == "cpu" or (bundle.manifest.entropy.mode == "integer" and runs_entropy(bundle, name)):
-        return _load(bundle, backend, backend, reason)
+        return _load(bundle, backend, backend, reason, stand_ins)
     try:
         entropy = _open_cpu(threads)
     except BackendNotAvailableError as error:
@@ -132,13 +164,13 @@ def _named(bundle: Bundle, name: str, threads: int | None, reason: str) -> Loade
             got=error.got,
             hint="pip install onnxruntime (or onnxruntime-gpu, not both)",
         ) from error
-    return _load(bundle, backend, entropy, reason)
+    return _load(bundle, backend, entropy, reason, stand_ins)
 
 
 def runs_entropy(bundle: Bundle, name: str) -> bool:
     """Whether a bundle has what a backend needs to run every graph of the entropy path."""
     graphs = [graph.name for graph in bundle.manifest.graphs if graph.role == "entropy"]
-    return name in ("cpu", "cuda") or all(bundle.engine(graph, name) is not None for graph in graphs)
+    return name not in _ENGINES or all(bundle.engine(graph, name) is not None for graph in graphs)
 
 
 def open_backend(name: str, threads: int | None) -> Backend:
@@ -154,16 +186,44 @@ def open_backend(name: str, threads: int | None) -> Backend:
     return _OPENERS[name](threads)
 
 
-def _load(bundle: Bundle, backend: Backend, entropy: Backend, reason: str) -> LoadedGraphs:
+def _load(
+    bundle: Bundle, backend: Backend, entropy: Backend, reason: str, stand_ins: _StandIns | None = None
+) -> LoadedGraphs:
     graphs: dict[str, Graph] = {}
     try:
         for entry in bundle.manifest.graphs:
-            graphs[entry.name] = (entropy if entry.role == "entropy" else backend).load(bundle, entry)
+            chosen = entropy if entry.role == "entropy" else backend
+            graph = chosen.load(bundle, entry)
+            graphs[entry.name] = graph if stand_ins is None else stand_ins.beside(graph, entry, chosen)
     except BackendError:
         for graph in graphs.values():
             graph.close()
         raise
     return LoadedGraphs(graphs, BackendChoice(backend, entropy, reason))
+
+
+class _StandIns:
+    """Graphs in ONNX Runtime for the sizes that a bundle's engines do not take, opened when they are needed."""
+
+    def __init__(self, bundle: Bundle, threads: int | None) -> None:
+        self._bundle = bundle
+        self._threads = threads
+
+    def beside(self, graph: Graph, entry: GraphEntry, backend: Backend) -> Graph:
+        """The graph itself, or, where it is an engine with a profile, one that turns to ONNX Runtime outside of it."""
+        engine = self._bundle.engine(entry.name, backend.name)
+        if engine is None or not engine.profile:
+            return graph
+        return ProfiledGraph(graph, engine, lambda: self._load(entry))
+
+    def _load(self, entry: GraphEntry) -> Graph:
+        # Whole numbers are the same everywhere, but only the CPU needs no golden test to be trusted with them.
+        if entry.role != "entropy":
+            try:
+                return _OPENERS["cuda"](self._threads).load(self._bundle, entry)
+            except BackendError as error:
+                _log.info("no stand-in on CUDA: %s", error.message)
+        return _OPENERS["cpu"](self._threads).load(self._bundle, entry)
 
 
 @contextmanager
@@ -192,8 +252,8 @@ def _open_cpu(threads: int | None) -> Backend:
     return _open_onnxruntime("cpu", threads)
 
 
-def _open_cuda(threads: int | None) -> Backend:
-    backend = _open_onnxruntime("cuda", threads)
+def _open_on_gpu(device: str, threads: int | None) -> Backend:
+    backend = _open_onnxruntime(device, threads)
     # Without a device ONNX Runtime prints pages before it turns to the CPU.
     device_names()
     return backend
@@ -214,6 +274,8 @@ def _open_tensorrt_rtx(threads: int | None) -> Backend:
 _OPENERS: dict[str, Callable[[int | None], Backend]] = {
     "tensorrt": _open_tensorrt,
     "tensorrt-rtx": _open_tensorrt_rtx,
-    "cuda": _open_cuda,
+    "ort-tensorrt": lambda threads: _open_on_gpu("ort-tensorrt", threads),
+    "ort-tensorrt-rtx": lambda threads: _open_on_gpu("ort-tensorrt-rtx", threads),
+    "cuda": lambda threads: _open_on_gpu("cuda", threads),
     "cpu": _open_cpu,
 }

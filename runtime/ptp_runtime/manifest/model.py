@@ -23,7 +23,7 @@ PRECISIONS = ("fp32", "fp16", "int8", "integer")
 TARGETS = ("tensorrt", "tensorrt-rtx")
 DTYPES = ("float32", "float16", "int8", "uint8", "int16", "int32", "int64", "bool")
 PROOF_LEVELS = ("graph", "network", "engine")
-"""What the precision of an engine was read from: the ONNX file, the builder's network, the engine itself on a device."""
+"""What an engine's precision was read from: the ONNX file, the builder's network, or the engine itself on a device."""
 COMPATIBILITIES = ("hardware", "version")
 ENTROPY_MODES = ("float", "integer")
 REGIONS = ("all", "anchor", "nonanchor", "top-left", "bottom-left", "top-right", "bottom-right")
