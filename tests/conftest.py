@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# Engines that the tests build are built: none comes out of the cache of whoever runs them, and none goes in.
+os.environ["PTP_ENGINE_CACHE"] = "off"
+
 # The same examples in every run: a change fails its own test run, not a later one. `make soak` draws new ones.
 settings.register_profile("fixed", derandomize=True)
 settings.register_profile("explore", max_examples=2000)

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ptp_export.command import PtpCommand
+from ptp_export.engines.choices import BuildChoices
+from ptp_export.engines.options_cli import engine_options
+from ptp_export.engines.proof_lines import proof_lines
 from ptp_export.engines.targets import TARGET_NAMES
 from ptp_export.options import ENGINE_RANGE, ENTROPY_PATHS, TASKS, WHOLE_RANGE, ExportOptions
 from ptp_export.sizes import Size, SizeRange
@@ -80,6 +83,7 @@ reached (the message holds the command that repeats it), 10 a builder is not ins
 )
 @click.option("--log-dir", type=click.Path(path_type=Path), help="Logs of engine builds.  [default: OUTPUT.log]")
 @click.option("--build-timeout", type=float, default=900.0, show_default=True, help="Seconds one engine may take.")
+@engine_options
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def export_command(
     task: str,
@@ -99,6 +103,7 @@ def export_command(
     only: str,
     log_dir: Path | None,
     build_timeout: float,
+    choices: BuildChoices,
     as_json: bool,
 ) -> None:
     """Export one task of a checkpoint to a bundle: ONNX graphs, tables, engines and a manifest.
@@ -131,6 +136,7 @@ def export_command(
         build_timeout_s=build_timeout,
         default_rate=default_rate,
         entropy_path=entropy_path,
+        choices=choices,
     )
     from ptp_export.pipeline import export
     from ptp_export.progress import ProgressBar
@@ -188,6 +194,8 @@ def _json(result: ExportResult) -> dict[str, Any]:
                         "version": engine.version,
                         "bytes": len(engine.data),
                         "build_seconds": round(engine.seconds, 3),
+                        "cached": engine.cached,
+                        "proof": engine.proof.to_dict(),
                         "fp16": None if engine.audit is None else engine.audit.to_dict(),
                         "plan_smoke_check": engine.smoke.to_dict(),
                     }
@@ -221,12 +229,13 @@ def _show(result: ExportResult) -> None:
         by_target = {engine.target.name: engine for engine in graph.engines}
         for target in targets:
             engine = by_target.get(target)
-            row += ["–", "–"] if engine is None else [f"{len(engine.data) / 1000:.1f}", f"{engine.seconds:.2f}"]
+            seconds = "" if engine is None else "cached" if engine.cached else f"{engine.seconds:.2f}"
+            row += ["–", "–"] if engine is None else [f"{len(engine.data) / 1000:.1f}", seconds]
         table.add_row(*row)
     # A pipe has no width of its own; wrapped rows help nobody.
     console = Console() if sys.stdout.isatty() else Console(width=200)
     console.print(table)
-    for line in (*_exclusions(result), *_entropy(result)):
+    for line in (*_exclusions(result), *proof_lines(result.graphs), *_entropy(result)):
         click.echo(line)
     total = sum(result.seconds.values())
     if result.bundle is None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from ptp_export.engines.targets import TARGET_NAMES
+from ptp_export.engines.choices import BuildChoices
+from ptp_export.engines.targets import TARGET_NAMES, engine_target
 from ptp_export.sizes import MAX_SIDE, Size, SizeRange
 from ptp_runtime.errors import UsageError
 
@@ -35,6 +36,7 @@ class ExportOptions:
         allow_partial: accept less FP16 than asked.
         overwrite: replace an existing bundle.
         default_rate: the rate that an encoder takes unless asked for another; None: the middle one.
+        choices: of engine builds: portability, weights, proof, cache.
         entropy_path: ``integer``: streams decode on every backend; ``float``: on the same backend and build only.
         only: name of the one graph to process, writing no bundle; empty for all.
         log_folder: where engine builds leave their logs.
@@ -56,6 +58,7 @@ class ExportOptions:
     build_timeout_s: float
     default_rate: int | None = None
     entropy_path: str = "integer"
+    choices: BuildChoices = field(default_factory=BuildChoices)
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
@@ -65,6 +68,8 @@ class ExportOptions:
         unknown = [target for target in self.targets if target not in TARGET_NAMES]
         if unknown:
             raise UsageError("unknown target", expected=", ".join(TARGET_NAMES), got=", ".join(unknown))
+        for name in self.engine_targets:
+            self.choices.require_possible(engine_target(name))
 
     @property
     def static_size(self) -> Size | None:
@@ -96,6 +101,7 @@ class ExportOptions:
                 words += [flag, value]
         words += ["--allow-partial"] if self.allow_partial else []
         words += ["--overwrite"] if self.overwrite else []
+        words += self.choices.words()
         words += ["--log-dir", str(self.log_folder)]
         words += [] if self.default_rate is None else ["--default-rate", str(self.default_rate)]
         words += ["--only", only] if only else []

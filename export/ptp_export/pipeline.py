@@ -222,6 +222,8 @@ def _with_engines(graph: FinishedGraph, options: ExportOptions, profile: SizeRan
                     allow_partial=options.allow_partial,
                     devices=options.devices,
                     timeout_s=options.build_timeout_s,
+                    choices=options.choices,
+                    told=stages.watcher.advanced,
                 )
             )
     return FinishedGraph(graph.onnx, graph.audit, tuple(engines))

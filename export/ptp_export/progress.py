@@ -30,6 +30,7 @@ class ProgressBar:
         )
         self._task: TaskID | None = None
         self._done = 0
+        self._name = ""
         self._total = 0  # not known before the checkpoint is read
         self._waiting: list[tuple[int, str, float]] = []
 
@@ -54,14 +55,21 @@ class ProgressBar:
 
     def started(self, name: str) -> None:
         """Name the running stage."""
+        self._name = name
         if self._task is not None:
             self._progress.update(self._task, description=name)
+
+    def advanced(self, share: float, what: str) -> None:
+        """Show how far the running stage is; called from another thread than the rest."""
+        if self._task is not None:
+            description = f"{self._name}: {share:4.0%} {what[:40].lower()}"
+            self._progress.update(self._task, description=description, completed=self._done + min(share, 0.99))
 
     def finished(self, name: str, seconds: float) -> None:
         """Advance, and leave a line with the stage's time."""
         self._done += 1
         if self._task is not None:
-            self._progress.advance(self._task)
+            self._progress.update(self._task, completed=self._done)
         if self._total:
             self._line(self._done, name, seconds)
         else:

@@ -37,6 +37,9 @@ class StageWatcher(Protocol):
     def started(self, name: str) -> None:
         """A stage begins."""
 
+    def advanced(self, share: float, what: str) -> None:
+        """How much of the running stage is done, from 0 to 1, and what it is at; of stages that can tell."""
+
     def finished(self, name: str, seconds: float) -> None:
         """A stage ended well."""
 
@@ -48,6 +51,9 @@ class SilentWatcher:
         """Ignored."""
 
     def started(self, name: str) -> None:
+        """Ignored."""
+
+    def advanced(self, share: float, what: str) -> None:
         """Ignored."""
 
     def finished(self, name: str, seconds: float) -> None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shlex
+import signal
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,6 +20,9 @@ import torch
 from onnx import TensorProto, helper
 
 from ptp_calibration.integer_path import LatentSample
+from ptp_export.engines import worker
+from ptp_export.engines.choices import BuildChoices
+from ptp_export.engines.device_here import device_here
 from ptp_export.engines.engine_from_onnx import Engine, engine_from_onnx
 from ptp_export.engines.targets import TENSORRT_RTX, Target, engine_target
 from ptp_export.entropy.golden import covering_golden
@@ -179,3 +186,155 @@ def test_unknown_and_missing_builders() -> None:
     too_old = Target("tensorrt-rtx", "tensorrt_rtx", "tensorrt-rtx", "pip install it", (99, 0))
     with pytest.raises(MissingExtraError, match="too old"):
         too_old.version()
+
+
+def _convolution(name: str = "conv") -> OnnxGraph:
+    """A graph that builds in a moment."""
+    weights = np.random.default_rng(3).normal(size=(4, 4, 3, 3)).astype(np.float32)
+    node = helper.make_node("Conv", ["h", "w"], ["logits"], name=name, pads=[1, 1, 1, 1])
+    graph = helper.make_graph(
+        [node],
+        "g",
+        [helper.make_tensor_value_info("h", TensorProto.FLOAT, [1, 4, "h4", "w4"])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 4, "h4", "w4"])],
+        [onnx.numpy_helper.from_array(weights, "w")],
+    )
+    return onnx_graph(
+        "head", "head", helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    )
+
+
+def _small(folder: Path, graph: OnnxGraph | None = None, **more: Any) -> Engine:
+    options = {"audit": None, "allow_partial": False, "devices": (), "timeout_s": 120.0} | more
+    return engine_from_onnx(graph or _convolution(), TENSORRT_RTX, SIZES, folder, **options)  # type: ignore[arg-type]
+
+
+needs_no_device = pytest.mark.skipif(bool(device_here().name), reason="this is about machines without a GPU")
+
+
+@needs_no_device
+def test_without_a_device_the_network_is_the_highest_proof(tmp_path: Path) -> None:
+    engine = _small(tmp_path)
+
+    assert engine.proof.level == "network"
+    assert engine.proof.missing == "there is no NVIDIA device here"
+    with pytest.raises(PrecisionNotMetError, match="not proved on the engine") as caught:
+        _small(tmp_path, choices=BuildChoices(require_proof="engine"))
+    assert "network only" in caught.value.got
+    assert _small(tmp_path, choices=BuildChoices(require_proof="network")).proof.level == "network"
+
+
+@needs_no_device
+@pytest.mark.parametrize("choices", [BuildChoices(strip_weights=True), BuildChoices(compatible=("version",))])
+def test_what_the_builder_cannot_do_here_is_a_typed_error(choices: BuildChoices, tmp_path: Path) -> None:
+    with pytest.raises(StageFailedError, match="failed") as caught:
+        _small(tmp_path, choices=choices)
+
+    assert "may need a GPU" in caught.value.hint
+    assert "Error Code" in caught.value.got, "the builder's own words"
+
+
+def test_what_the_builder_never_does_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no hardware-compatible engines"):
+        _small(tmp_path, choices=BuildChoices(compatible=("hardware",)))
+    with pytest.raises(StageFailedError, match=r"no compute capability 9\.0; it knows SM120"):
+        _small(tmp_path, devices=("9.0",))
+
+
+def test_an_engine_is_built_once(tmp_path: Path) -> None:
+    choices = BuildChoices(cache=tmp_path / "cache")
+    first, second = (_small(tmp_path, choices=choices) for _ in range(2))
+
+    assert (first.cached, second.cached) == (False, True)
+    assert replace(second, cached=False) == first
+    assert not _small(tmp_path, devices=("8.9",), choices=choices).cached, "another device is another engine"
+    assert not _small(tmp_path, _convolution("other"), choices=choices).cached
+
+
+def test_a_damaged_engine_is_forgotten_and_built_again(tmp_path: Path) -> None:
+    choices = BuildChoices(cache=tmp_path / "cache")
+    _small(tmp_path, choices=choices)
+    (plan,) = (tmp_path / "cache").rglob("engine.plan")
+    plan.write_bytes(plan.read_bytes()[:-1])
+
+    assert not _small(tmp_path, choices=choices).cached
+    assert _small(tmp_path, choices=choices).cached
+
+
+def test_a_build_tells_how_far_it_is(tmp_path: Path) -> None:
+    told: list[tuple[float, str]] = []
+    _small(tmp_path, told=lambda share, phase: told.append((share, phase)))
+
+    shares = [share for share, _ in told]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    assert told[-1][1] == "Building engine"
+
+
+def test_a_cancelled_build_leaves_its_log_and_nothing_else(tmp_path: Path) -> None:
+    """Ctrl-C reaches this process and not the worker, which is in a session of its own."""
+
+    def interrupt(share: float, phase: str) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        _small(tmp_path, told=interrupt, choices=BuildChoices(cache=tmp_path / "cache"))
+
+    assert [path.name for path in tmp_path.iterdir()] == ["head.tensorrt-rtx.log"]
+
+
+def test_a_worker_ends_with_whoever_started_it(tmp_path: Path) -> None:
+    """Killed, a parent has no time to end anybody: the worker notices that its standard input is shut."""
+    request = tmp_path / "request.json"
+    os.mkfifo(request)  # the worker waits for a request that never comes
+    reading, writing = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, worker.__file__, str(request), "--attached", str(writing)],
+        stdin=subprocess.PIPE,
+        pass_fds=(writing,),
+    )
+    os.close(writing)
+    assert process.stdin is not None
+    process.stdin.close()
+    assert process.wait(timeout=30) == 3
+    os.close(reading)
+
+
+def _quantised(*, activations: bool) -> OnnxGraph:
+    """A convolution with explicit quantisation of its weights and, maybe, of what it reads."""
+    weights = np.random.default_rng(3).integers(-127, 128, (4, 4, 3, 3)).astype(np.int8)
+    numbers = {
+        "w": weights,
+        "ws": np.full(4, 0.01, np.float32),
+        "wz": np.zeros(4, np.int8),
+        "s": np.float32(0.02),
+        "z": np.int8(0),
+    }
+    nodes = [helper.make_node("DequantizeLinear", ["w", "ws", "wz"], ["wf"], name="dw", axis=0)]
+    if activations:
+        nodes += [
+            helper.make_node("QuantizeLinear", ["h", "s", "z"], ["q"], name="q"),
+            helper.make_node("DequantizeLinear", ["q", "s", "z"], ["x"], name="d"),
+        ]
+    nodes.append(
+        helper.make_node("Conv", ["x" if activations else "h", "wf"], ["logits"], name="conv", pads=[1, 1, 1, 1])
+    )
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("h", TensorProto.FLOAT, [1, 4, "h4", "w4"])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 4, "h4", "w4"])],
+        [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in numbers.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    return onnx_graph("head", "head", model)
+
+
+@pytest.mark.parametrize(("activations", "got"), [(True, "int8"), (False, "weight-only")])
+def test_the_network_tells_integers_from_mere_storage(activations: bool, got: str, tmp_path: Path) -> None:
+    asked = PrecisionAudit((LayerPrecision("conv", "Conv", "int8", "int8", "", 1),), {})
+    engine = _small(tmp_path, _quantised(activations=activations), audit=asked, allow_partial=True)
+
+    assert engine.audit is not None
+    assert [layer.got for layer in engine.audit.layers] == [got]
+    assert engine.proof.asked == ({"int8": {"conv": 1.0}} if activations else {})

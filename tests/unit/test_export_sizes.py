@@ -9,11 +9,14 @@ import pytest
 
 from ptp_export.cli import _sizes, export_command
 from ptp_export.coded_sizes import coded_sizes
+from ptp_export.engines.choices import BuildChoices
+from ptp_export.engines.options_cli import cache_folder
 from ptp_export.options import ENGINE_RANGE, WHOLE_RANGE, ExportOptions
 from ptp_export.sizes import Size, SizeRange
 from ptp_export.tensor_spec import TensorSpec, factor_and_symbol
 from ptp_runtime.errors import UsageError
 from ptp_runtime.manifest import CentreCrop, Resize
+from ptp_runtime.user_cache import user_cache
 
 
 def test_a_size_is_height_before_width() -> None:
@@ -91,6 +94,7 @@ def _options(**changes: object) -> ExportOptions:
             "profile": SizeRange(Size(64, 64), Size(100, 200), Size(300, 400)),
         },
         {"fp16": False, "targets": (), "devices": (), "overwrite": False, "allow_partial": True},
+        {"choices": BuildChoices(("version",), strip_weights=True, require_proof="network")},
     ],
 )
 def test_the_repeating_command_asks_for_the_same_export(changes: dict[str, object]) -> None:
@@ -106,6 +110,8 @@ def test_the_repeating_command_asks_for_the_same_export(changes: dict[str, objec
         options.allow_partial,
         "head",
     )
+    asked = ("compatible", "strip_weights", "require_proof")
+    assert [read[name] or "" for name in asked] == [getattr(options.choices, name) or "" for name in asked]
     sizes = _sizes(read["size"], read["min_size"], read["typical_size"], read["max_size"])
     assert sizes == (options.accepted, options.profile)
 
@@ -115,6 +121,22 @@ def test_unknown_tasks_and_targets_are_refused() -> None:
         _options(task="depth")
     with pytest.raises(UsageError, match="target"):
         _options(targets=("openvino",))
+
+
+def test_choices_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(UsageError, match="compatibility"):
+        BuildChoices(("everything",))
+    with pytest.raises(UsageError, match="level of proof"):
+        BuildChoices(require_proof="hope")
+    with pytest.raises(UsageError, match="tensorrt-rtx has no hardware-compatible"):
+        _options(choices=BuildChoices(("hardware",)))
+    assert _options(choices=BuildChoices(("hardware",)), targets=("tensorrt",)).choices.compatible == ("hardware",)
+
+
+@pytest.mark.parametrize(("asked", "folder"), [("off", None), ("some/where", Path("some/where"))])
+def test_the_cache_is_where_it_is_asked_for(asked: str, folder: Path | None) -> None:
+    assert cache_folder(asked) == folder
+    assert cache_folder(None) == cache_folder("") == user_cache("engines")
 
 
 def test_engine_targets_are_listed_once_and_without_onnx() -> None:

@@ -219,6 +219,10 @@ def _engine_entry(graph: FinishedGraph, engine: Engine) -> EngineEntry:
         built_with=engine.version,
         devices=engine.devices,
         profile={name: ShapeRange(*shapes) for name, shapes in engine.profile.items()},
+        proof=engine.proof.level,
+        asked=engine.proof.asked,
+        compatible=engine.compatible,
+        stripped=engine.stripped,
     )
 
 
@@ -249,6 +253,7 @@ def _audit(content: BundleContent) -> dict[str, Any]:
             "bytes": len(engine.data),
             "build_seconds": round(engine.seconds, 3),
             "precision": None if engine.audit is None else engine.audit.to_dict(),
+            "proof": engine.proof.to_dict(),
             "plan_smoke_check": engine.smoke.to_dict(),
         }
         for graph in content.graphs

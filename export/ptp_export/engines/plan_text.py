@@ -10,8 +10,8 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
-_MAGIC = b"vtrt"
-_VERSION_AT = 0x18
+from ptp_runtime.engines.plan_header import plan_header
+
 _TYPES = ("half", "float", "int8")
 
 
@@ -20,7 +20,7 @@ class PlanText:
     """What the plan's bytes suggest.
 
     Attributes:
-        known_format: it starts as plans of TensorRT-RTX do.
+        known_format: it starts as plans of TensorRT-RTX do, and is as long as it says.
         version: builder version in the header, for example ``1.7.1.116``; empty if the format is not known.
         tensors: element type → how often the plan's text declares a tensor of it.
     """
@@ -36,7 +36,8 @@ class PlanText:
 
 def plan_text(plan: bytes) -> PlanText:
     """Read a plan's header and count the element types that its text names."""
-    known = plan.startswith(_MAGIC) and len(plan) > _VERSION_AT + 4
-    version = ".".join(str(byte) for byte in plan[_VERSION_AT : _VERSION_AT + 4]) if known else ""
+    header = plan_header(plan)
     counts = {kind: len(re.findall(rb"\btype=" + kind.encode() + rb"\b", plan)) for kind in _TYPES}
-    return PlanText(known, version, counts)
+    if header is None:
+        return PlanText(False, "", counts)
+    return PlanText(header.size == len(plan), header.version, counts)

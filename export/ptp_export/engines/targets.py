@@ -19,6 +19,9 @@ class Target:
         extra: the optional dependency that brings it.
         install: how to install it, for the reader of an error.
         least: lowest version with the strongly typed path as used here.
+        hardware_compatibility: it can build one engine for several generations of GPUs.
+        timing_cache: it measures kernels, and can keep the measurements.
+        for_its_device: without a list of compute capabilities, an engine is for the GPU of the building machine.
     """
 
     name: str
@@ -26,6 +29,9 @@ class Target:
     extra: str
     install: str
     least: tuple[int, ...]
+    hardware_compatibility: bool = False
+    timing_cache: bool = False
+    for_its_device: bool = False
 
     def version(self) -> str:
         """Version of the installed builder; nothing is imported.
@@ -62,6 +68,9 @@ TENSORRT = Target(
     install="pip install --extra-index-url https://pypi.nvidia.com 'ptp-deploy[tensorrt]'",
     # 10.12 is the first whose weakly typed flags can all be left out; 11 has none any more.
     least=(10, 12),
+    hardware_compatibility=True,
+    timing_cache=True,
+    for_its_device=True,
 )
 ENGINE_TARGETS = {target.name: target for target in (TENSORRT_RTX, TENSORRT)}
 #: What ``--target`` takes; ``onnx`` is always written.

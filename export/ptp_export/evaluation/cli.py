@@ -127,6 +127,9 @@ class _Stages:
     def started(self, name: str) -> None:
         """Only what is done is told."""
 
+    def advanced(self, share: float, what: str) -> None:
+        """Only what is done is told."""
+
     def finished(self, name: str, seconds: float) -> None:
         """A stage ended well."""
         click.echo(f"  {name}  {seconds:.1f} s", err=True)
