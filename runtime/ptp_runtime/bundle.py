@@ -42,6 +42,18 @@ class Bundle:
             AlteredFileError: a file is not the one that was exported; the message names it.
             ManifestError: the manifest cannot be understood, or points outside the bundle.
         """
+        bundle = cls.open_unverified(path)
+        for entry in dict.fromkeys(bundle.manifest.files()):
+            bundle.verify(entry)
+        return bundle
+
+    @classmethod
+    def open_unverified(cls, path: str | os.PathLike[str]) -> Bundle:
+        """Read the manifest alone. Whoever needs the files verifies them, each with :meth:`verify` or :meth:`read`.
+
+        Raises:
+            BundleError: as :meth:`open`, of the directory and its manifest.
+        """
         folder = Path(os.path.abspath(path))
         if not folder.exists():
             raise MissingFileError(
@@ -57,10 +69,7 @@ class Bundle:
                 hint="check the path",
             )
         data = _read(folder, MANIFEST_NAME, MANIFEST_LIMIT)
-        bundle = cls(folder, manifest_from_json(data))
-        for entry in dict.fromkeys(bundle.manifest.files()):
-            bundle.verify(entry)
-        return bundle
+        return cls(folder, manifest_from_json(data))
 
     def verify(self, entry: FileEntry) -> int:
         """Hash one listed file without keeping it; returns its size in bytes. Errors as :meth:`open`."""

@@ -68,4 +68,4 @@ class EngineBackend:
         self._device.make_current()
         engine, sentence = self._library.load(bundle, entry, graph)
         _log.info("%s: %s", entry.file, sentence)
-        return EngineGraph(self._library.module, engine, entry, graph, self._device)
+        return EngineGraph(self._library.module, engine, entry, graph, self._device, sentence)

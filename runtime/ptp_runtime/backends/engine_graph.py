@@ -29,12 +29,16 @@ class EngineGraph:
         entry: its entry in the manifest.
         graph: the graph it stands for.
         device: where it runs.
+        proof: what is known of its precision, for people.
 
     Raises:
         EngineError: the engine is not the graph's, or gets no memory.
     """
 
-    def __init__(self, library: Any, engine: Any, entry: EngineEntry, graph: GraphEntry, device: Device) -> None:
+    def __init__(
+        self, library: Any, engine: Any, entry: EngineEntry, graph: GraphEntry, device: Device, proof: str
+    ) -> None:
+        self.proof = proof
         self._name = graph.name
         self._device = device
         self._provider = f"{library.__name__} {library.__version__}"

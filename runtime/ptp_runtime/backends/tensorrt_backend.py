@@ -8,6 +8,7 @@ from __future__ import annotations
 import tensorrt
 
 from ptp_runtime.backends.engine_backend import EngineBackend
+from ptp_runtime.backends.engine_library import supported_capabilities
 
 
 def open_backend() -> EngineBackend:
@@ -17,3 +18,8 @@ def open_backend() -> EngineBackend:
         BackendNotAvailableError: no driver, no device, or the library does not start on it.
     """
     return EngineBackend("tensorrt", tensorrt)
+
+
+def supported() -> tuple[str, ...]:
+    """The compute capabilities that the library lists; empty where it has no such list."""
+    return supported_capabilities(tensorrt)

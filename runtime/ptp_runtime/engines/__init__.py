@@ -1,1 +1,1 @@
-"""What is to be known of a compiled engine without running it: its plan's header, why it does not load, its precision."""
+"""What is to be known of a compiled engine without running it: its header, why it does not load, its precision."""

@@ -1,0 +1,66 @@
+"""A bundle's engines on this machine: whether they load, why not in a sentence, and what to run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from ptp_runtime.doctor.finding import FAIL, NOTE, OK, Finding
+from ptp_runtime.engines.bundle_engines import EngineState, engine_states
+from ptp_runtime.engines.diagnosis import LIBRARY_NAMES
+from ptp_runtime.engines.repair import open_for_repair
+from ptp_runtime.errors import BackendNotAvailableError, BundleError, PtpError
+
+
+def engine_findings(path: str | os.PathLike[str], asked: str = "auto") -> tuple[Finding, ...]:
+    """A finding for each target that the bundle has engines for.
+
+    Args:
+        path: of the bundle. One whose engine files are damaged is looked at too: engines can be made again.
+        asked: the backend that was asked for; engines of that name must work.
+    """
+    try:
+        damaged = open_for_repair(path)
+    except BundleError:
+        return ()  # the finding on the bundle says it
+    targets = dict.fromkeys(engine.target for engine in damaged.bundle.manifest.engines)
+    found = []
+    for target in targets:
+        states = engine_states(damaged, target)
+        found.append(_finding(str(path), target, states, must=asked == target or bool(damaged.broken)))
+    return tuple(found)
+
+
+def _finding(path: str, target: str, states: Sequence[EngineState], *, must: bool) -> Finding:
+    subject = f"engines for {LIBRARY_NAMES[target]}"
+    built_with = ", ".join(dict.fromkeys(state.entry.built_with for state in states))
+    devices = ", ".join(dict.fromkeys(cc for state in states for cc in state.entry.devices))
+    what = f"{len(states)}, built with {built_with} for {f'GPUs of {devices}' if devices else 'its default GPUs'}"
+    useless = [state for state in states if state.problem is not None]
+    if not useless:
+        return Finding(subject, OK, f"{what}; all load here, {_proofs(states)}")
+    problem = useless[0].problem
+    reason = f"{what}; {len(useless)} of them do not load here: {_sentence(problem)}"
+    instead = "ONNX Runtime runs the graphs instead, with the same streams"
+    if isinstance(problem, BackendNotAvailableError):
+        return Finding(subject, FAIL if must else NOTE, f"{reason}; {instead}", _advice(problem))
+    return Finding(subject, FAIL if must else NOTE, f"{reason}; {instead}", f"ptp doctor --fix {path}")
+
+
+def _sentence(problem: PtpError | None) -> str:
+    if problem is None:
+        return ""
+    parts = [problem.message]
+    parts += [f"expected {problem.expected}"] if problem.expected else []
+    parts += [f"got {problem.got}"] if problem.got else []
+    return ", ".join(parts)
+
+
+def _advice(problem: PtpError) -> str:
+    return problem.hint or "nothing is to be done"
+
+
+def _proofs(states: Sequence[EngineState]) -> str:
+    proved = [state for state in states if state.proof]
+    sentences = dict.fromkeys(state.proof for state in proved)
+    return "; ".join(sentences) or "nothing was asked of their precision"
