@@ -13,6 +13,7 @@ import numpy as np
 
 from ptp_export.bundle.task_info import declared_resize, task_info
 from ptp_export.engines.engine_from_onnx import Engine
+from ptp_export.engines.entry import engine_audit, engine_entry, engine_file
 from ptp_export.entropy.integer_export import IntegerExport
 from ptp_export.onnx_graph import OnnxGraph
 from ptp_export.oracle.checkpoint_task import CheckpointTask
@@ -25,7 +26,6 @@ from ptp_model.teachers import Teacher
 from ptp_runtime.atomic import new_directory
 from ptp_runtime.errors import UsageError
 from ptp_runtime.manifest import (
-    EngineEntry,
     EntropyInfo,
     FeatureInfo,
     FileEntry,
@@ -35,7 +35,6 @@ from ptp_runtime.manifest import (
     Preprocessing,
     RatesInfo,
     ScheduleEntry,
-    ShapeRange,
     TensorInfo,
     entropy_identity,
     json_from_manifest,
@@ -117,7 +116,7 @@ def write_bundle(content: BundleContent, output: Path, *, overwrite: bool) -> Ma
         for graph, entry in zip(content.graphs, manifest.graphs, strict=True):
             _write(folder / entry.file, graph.onnx.data)
             for engine in graph.engines:
-                _write(folder / _engine_file(graph, engine), engine.data)
+                _write(folder / engine_file(graph.name, engine.target.name), engine.data)
         (folder / "manifest.json").write_bytes(json_from_manifest(manifest))
     return manifest
 
@@ -182,7 +181,11 @@ def _manifest(content: BundleContent, tables_sha256: str, rates: RatesInfo | Non
             golden=FileEntry("golden.bin", hashlib.sha256(golden).hexdigest()) if golden else None,
         ),
         graphs=graphs,
-        engines=tuple(_engine_entry(graph, engine) for graph in content.graphs for engine in graph.engines),
+        engines=tuple(
+            engine_entry(graph.name, graph.onnx.role, graph.precision, engine)
+            for graph in content.graphs
+            for engine in graph.engines
+        ),
         tools=tool_versions() | {e.target.module: e.version for graph in content.graphs for e in graph.engines},
         audit=_audit(content),
     )
@@ -202,28 +205,6 @@ def _graph_entry(graph: FinishedGraph) -> GraphEntry:
 
 def _tensor(spec: TensorSpec) -> TensorInfo:
     return TensorInfo(spec.name, spec.dtype, spec.dims)
-
-
-def _engine_file(graph: FinishedGraph, engine: Engine) -> str:
-    return f"engines/{graph.name}.{engine.target.name}.plan"
-
-
-def _engine_entry(graph: FinishedGraph, engine: Engine) -> EngineEntry:
-    return EngineEntry(
-        file=_engine_file(graph, engine),
-        role=graph.onnx.role,
-        graph=graph.name,
-        target=engine.target.name,
-        precision=graph.precision,
-        sha256=hashlib.sha256(engine.data).hexdigest(),
-        built_with=engine.version,
-        devices=engine.devices,
-        profile={name: ShapeRange(*shapes) for name, shapes in engine.profile.items()},
-        proof=engine.proof.level,
-        asked=engine.proof.asked,
-        compatible=engine.compatible,
-        stripped=engine.stripped,
-    )
 
 
 def _preprocessing(accepted: SizeRange, teacher: Teacher | None, spec: ModelSpec) -> Preprocessing:
@@ -249,13 +230,7 @@ def _audit(content: BundleContent) -> dict[str, Any]:
         for graph in content.graphs
     }
     engines = {
-        _engine_file(graph, engine): {
-            "bytes": len(engine.data),
-            "build_seconds": round(engine.seconds, 3),
-            "precision": None if engine.audit is None else engine.audit.to_dict(),
-            "proof": engine.proof.to_dict(),
-            "plan_smoke_check": engine.smoke.to_dict(),
-        }
+        engine_file(graph.name, engine.target.name): engine_audit(engine)
         for graph in content.graphs
         for engine in graph.engines
     }

@@ -82,6 +82,7 @@ def engine_from_onnx(
     timeout_s: float,
     choices: BuildChoices = BuildChoices(),  # noqa: B008 - frozen
     told: ProgressCall = _told_nobody,
+    profile: Mapping[str, Shapes] | None = None,
 ) -> Engine:
     """Build an engine for one graph.
 
@@ -97,6 +98,7 @@ def engine_from_onnx(
 
         choices: portability, weights, proof and cache.
         told: the share that is done, from 0 to 1, and what is being done.
+        profile: the shapes themselves, in place of those that follow from ``sizes``.
 
     Raises:
         MissingExtraError: the builder is not installed.
@@ -109,7 +111,7 @@ def engine_from_onnx(
     choices.require_possible(target)
     stripped = choices.strip_weights and graph.role != "entropy"
     source = WidenInt16()(graph.model).SerializeToString(deterministic=True)
-    profile = _profile(graph, sizes)
+    profile = _profile(graph, sizes) if profile is None else profile
     facts = {
         "module": target.module,
         "profile": profile,

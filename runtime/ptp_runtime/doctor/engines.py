@@ -9,7 +9,7 @@ from ptp_runtime.doctor.finding import FAIL, NOTE, OK, Finding
 from ptp_runtime.engines.bundle_engines import EngineState, engine_states
 from ptp_runtime.engines.diagnosis import LIBRARY_NAMES
 from ptp_runtime.engines.repair import open_for_repair
-from ptp_runtime.errors import BackendNotAvailableError, BundleError, PtpError
+from ptp_runtime.errors import BundleError, PtpError
 
 
 def engine_findings(path: str | os.PathLike[str], asked: str = "auto") -> tuple[Finding, ...]:
@@ -36,15 +36,17 @@ def _finding(path: str, target: str, states: Sequence[EngineState], *, must: boo
     built_with = ", ".join(dict.fromkeys(state.entry.built_with for state in states))
     devices = ", ".join(dict.fromkeys(cc for state in states for cc in state.entry.devices))
     what = f"{len(states)}, built with {built_with} for {f'GPUs of {devices}' if devices else 'its default GPUs'}"
-    useless = [state for state in states if state.problem is not None]
+    # What is wrong with an engine itself is worth more than that there is no GPU to run it on.
+    faulty = [state for state in states if state.own_fault]
+    useless = faulty or [state for state in states if state.problem is not None]
     if not useless:
         return Finding(subject, OK, f"{what}; all load here, {_proofs(states)}")
     problem = useless[0].problem
-    reason = f"{what}; {len(useless)} of them do not load here: {_sentence(problem)}"
     instead = "ONNX Runtime runs the graphs instead, with the same streams"
-    if isinstance(problem, BackendNotAvailableError):
-        return Finding(subject, FAIL if must else NOTE, f"{reason}; {instead}", _advice(problem))
-    return Finding(subject, FAIL if must else NOTE, f"{reason}; {instead}", f"ptp doctor --fix {path}")
+    reason = f"{what}; {len(useless)} of them do not load here: {_sentence(problem)}; {instead}"
+    if faulty:
+        return Finding(subject, FAIL if must else NOTE, reason, f"ptp doctor --fix {path}")
+    return Finding(subject, FAIL if must else NOTE, reason, "" if problem is None else problem.hint)
 
 
 def _sentence(problem: PtpError | None) -> str:
@@ -54,10 +56,6 @@ def _sentence(problem: PtpError | None) -> str:
     parts += [f"expected {problem.expected}"] if problem.expected else []
     parts += [f"got {problem.got}"] if problem.got else []
     return ", ".join(parts)
-
-
-def _advice(problem: PtpError) -> str:
-    return problem.hint or "nothing is to be done"
 
 
 def _proofs(states: Sequence[EngineState]) -> str:

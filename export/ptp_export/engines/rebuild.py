@@ -1,0 +1,232 @@
+"""The engines of a bundle, built again from the graphs beside them, for the machine at hand.
+
+The bundle is replaced as a whole or stays as it was. Nothing but engines changes: the graphs, the tables and so the
+identity of the entropy path are the same, and old streams stay readable.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from ptp_export.engines.choices import BuildChoices
+from ptp_export.engines.device_here import device_here
+from ptp_export.engines.engine_from_onnx import Engine, Shapes, engine_from_onnx
+from ptp_export.engines.entry import engine_audit, engine_entry, engine_file
+from ptp_export.engines.file_audit import audit_of_file
+from ptp_export.engines.targets import ENGINE_TARGETS, Target, engine_target
+from ptp_export.entropy.golden import covering_golden
+from ptp_export.onnx_graph import OnnxGraph, onnx_graph
+from ptp_export.options import ENGINE_RANGE
+from ptp_export.sizes import Size, SizeRange
+from ptp_export.stages import Stages, StageWatcher
+from ptp_runtime.atomic import new_directory
+from ptp_runtime.bundle import Bundle
+from ptp_runtime.engines.bundle_engines import engine_states
+from ptp_runtime.engines.repair import DamagedBundle, open_for_repair
+from ptp_runtime.errors import MissingExtraError
+from ptp_runtime.manifest import EngineEntry, GraphEntry, Manifest, json_from_manifest
+
+
+@dataclass(frozen=True)
+class RebuildResult:
+    """What became of a bundle's engines.
+
+    Attributes:
+        built: files of engines that were built.
+        kept: files of engines that were good, or that nothing is known against.
+        dropped: files of engines that are of no use and that no installed builder can replace.
+        seconds: of all builds together.
+    """
+
+    built: tuple[str, ...]
+    kept: tuple[str, ...]
+    dropped: tuple[str, ...]
+    seconds: float
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.built or self.dropped)
+
+
+@dataclass(frozen=True)
+class RebuildRequest:
+    """How engines are built again.
+
+    Attributes:
+        targets: which; empty: those of the bundle whose builders are installed, or every installed one.
+        everything: build those anew that nothing is known against, too.
+        devices: compute capabilities; empty: of the engine that is replaced, or of the device at hand, or the default.
+        choices: see :class:`BuildChoices`.
+        log_folder: where the builds leave their logs.
+        timeout_s: seconds one engine may take.
+    """
+
+    targets: tuple[str, ...]
+    everything: bool
+    devices: tuple[str, ...]
+    choices: BuildChoices
+    log_folder: Path
+    timeout_s: float = 900.0
+
+
+def rebuild_engines(path: Path, request: RebuildRequest, watcher: StageWatcher) -> RebuildResult:
+    """Build what does not load here, and replace the bundle.
+
+    Raises:
+        BundleError: anything but engines is wrong with the bundle.
+        MissingExtraError: no builder is installed, or not the one that was asked for.
+        StageFailedError: a build failed; the bundle is as it was.
+        PrecisionNotMetError: an engine computes in something else than its graph; likewise.
+    """
+    damaged = open_for_repair(path)
+    manifest = damaged.bundle.manifest
+    targets = _targets(request, manifest)
+    wanted = [(graph, target) for target in targets for graph in _to_build(damaged, target, request.everything)]
+    stages = Stages(watcher)
+    watcher.planned(len(wanted))
+    built: dict[str, tuple[EngineEntry, Engine]] = {}
+    repeat = f"ptp doctor --fix {path}"
+    for graph, target in wanted:
+        with stages.stage(f"{graph.name}: {target.name}", repeat):
+            request.log_folder.mkdir(parents=True, exist_ok=True)
+            engine = _build(damaged.bundle, graph, target, request, watcher)
+            built[engine_file(graph.name, target.name)] = (
+                engine_entry(graph.name, graph.role, graph.precision, engine),
+                engine,
+            )
+    replaced = {(entry.graph, entry.target) for entry, _ in built.values()}
+    old = [engine for engine in manifest.engines if (engine.graph, engine.target) not in replaced]
+    kept = [engine for engine in old if engine.file not in damaged.broken]
+    result = RebuildResult(
+        tuple(built),
+        tuple(engine.file for engine in kept),
+        tuple(engine.file for engine in old if engine.file in damaged.broken),
+        sum(stages.seconds.values()),
+    )
+    if result.changed:
+        _replace(damaged, kept, built)
+    return result
+
+
+def _targets(request: RebuildRequest, manifest: Manifest) -> tuple[Target, ...]:
+    """Explicit ones must be there; others are taken where their builders are."""
+    if request.targets:
+        targets = tuple(engine_target(name) for name in dict.fromkeys(request.targets))
+        for target in targets:
+            target.version()
+            request.choices.require_possible(target)
+        return targets
+    installed = [target for target in ENGINE_TARGETS.values() if _is_installed(target)]
+    listed = {engine.target for engine in manifest.engines}
+    chosen = [target for target in installed if target.name in listed] or installed
+    if not chosen:
+        hints = "; or ".join(target.install for target in ENGINE_TARGETS.values())
+        raise MissingExtraError(
+            "no builder of engines is installed", expected=" or ".join(ENGINE_TARGETS), got="neither", hint=hints
+        )
+    return tuple(chosen)
+
+
+def _is_installed(target: Target) -> bool:
+    try:
+        target.version()
+    except MissingExtraError:
+        return False
+    return True
+
+
+def _to_build(damaged: DamagedBundle, target: Target, everything: bool) -> list[GraphEntry]:
+    """Graphs without an engine for the target, and those whose engine is of no use here by a fault of its own."""
+    fine = {state.entry.graph for state in engine_states(damaged, target.name) if not state.own_fault}
+    return [graph for graph in damaged.bundle.manifest.graphs if everything or graph.name not in fine]
+
+
+def _build(bundle: Bundle, entry: GraphEntry, target: Target, request: RebuildRequest, watcher: StageWatcher) -> Engine:
+    model = onnx.load_from_string(bundle.read(entry))
+    graph = onnx_graph(entry.name, entry.role, model, integer=entry.precision == "integer")  # type: ignore[arg-type]
+    old = bundle.engine(entry.name, target.name)
+    sizes = _sizes(bundle.manifest, graph)
+    profile = _old_profile(bundle, entry.name)
+    typical = {spec.name: tuple(int(n) for n in spec.bind(sizes.typical.bindings())) for spec in graph.inputs}
+    audit = None if entry.precision in ("fp32", "integer") else audit_of_file(graph, typical)
+    return engine_from_onnx(
+        graph,
+        target,
+        sizes,
+        request.log_folder,
+        audit=audit,
+        allow_partial=False,
+        devices=_devices(request, old, target),
+        timeout_s=request.timeout_s,
+        choices=request.choices,
+        told=watcher.advanced,
+        profile=profile,
+    )
+
+
+def _devices(request: RebuildRequest, old: EngineEntry | None, target: Target) -> tuple[str, ...]:
+    """For the device at hand, unless asked otherwise; a machine without one keeps to what the old engine was for."""
+    if request.devices or target.for_its_device:
+        return request.devices
+    here = device_here().capability
+    kept = () if old is None else old.devices
+    return kept if not kept or not here or here in kept else (*kept, here)
+
+
+def _old_profile(bundle: Bundle, graph: str) -> Mapping[str, Shapes] | None:
+    """The shapes that an earlier engine of the graph took, for whichever target."""
+    for engine in bundle.manifest.engines:
+        if engine.graph == graph and engine.profile:
+            return {name: (r.minimum, r.optimum, r.maximum) for name, r in engine.profile.items()}
+    return None
+
+
+def _sizes(manifest: Manifest, graph: OnnxGraph) -> SizeRange:
+    """The usual range of engines, inside what the bundle takes."""
+    (low_h, high_h), (low_w, high_w) = manifest.preprocessing.height, manifest.preprocessing.width
+    usual = ENGINE_RANGE
+    smallest = Size(_inside(usual.smallest.height, low_h, high_h), _inside(usual.smallest.width, low_w, high_w))
+    typical = Size(_inside(usual.typical.height, low_h, high_h), _inside(usual.typical.width, low_w, high_w))
+    largest = Size(_inside(usual.largest.height, low_h, high_h), _inside(usual.largest.width, low_w, high_w))
+    sizes = SizeRange(smallest, typical, largest)
+    return covering_golden(sizes) if graph.integer else sizes
+
+
+def _inside(wanted: int, low: int, high: int) -> int:
+    # A photo of one pixel is padded to ``low``: nothing smaller arrives.
+    return min(max(wanted, low), high)
+
+
+def _replace(damaged: DamagedBundle, kept: Sequence[EngineEntry], built: Mapping[str, Any]) -> None:
+    """The same bundle with other engines, under the same name."""
+    bundle, manifest = damaged.bundle, damaged.bundle.manifest
+    order = {graph.name: number for number, graph in enumerate(manifest.graphs)}
+    entries = [*kept, *(entry for entry, _ in built.values())]
+    entries.sort(key=lambda entry: (order[entry.graph], entry.target))
+    audits = dict(manifest.audit.get("engines", {}))
+    audits = {file: found for file, found in audits.items() if file in {entry.file for entry in kept}}
+    audits |= {file: engine_audit(engine) for file, (_, engine) in built.items()}
+    versions = {engine.target.module: engine.version for _, engine in built.values()}
+    renewed = replace(
+        manifest,
+        engines=tuple(entries),
+        audit=dict(manifest.audit) | {"engines": audits},
+        tools=dict(manifest.tools) | versions,
+    )
+    old = {engine.file for engine in manifest.engines} - {entry.file for entry in kept}
+    with new_directory(bundle.path, replace=True) as folder:
+        # Whatever else lies in the directory is somebody's, and stays.
+        shutil.copytree(bundle.path, folder, dirs_exist_ok=True, symlinks=True)
+        for file in old:
+            (folder / file).unlink(missing_ok=True)
+        for file, (_, engine) in built.items():
+            (folder / file).parent.mkdir(exist_ok=True)
+            (folder / file).write_bytes(engine.data)
+        (folder / "manifest.json").write_bytes(json_from_manifest(renewed))
+        Bundle.open(folder)
