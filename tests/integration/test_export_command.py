@@ -220,3 +220,30 @@ def test_a_file_where_the_logs_should_go_is_named_before_any_work(tmp_path: Path
     assert "expected a folder" in result.output
     assert (tmp_path / "bundle.log").read_text() == "somebody's"
     assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt-rtx is not installed")
+def test_an_export_says_how_far_its_engines_are_proved(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    asked = ("--task", "view", "--checkpoint", str(tiny_checkpoint), "--only", "head", "--target", "tensorrt-rtx")
+    rest = ("--engine-cache", str(tmp_path / "cache"), "-o", str(tmp_path / "bundle"))
+
+    first = _export(*asked, *rest)
+    assert first.exit_code == 0, first.output
+    assert "Precision of 1 of 1 engines: proved on the " in first.output
+    second = _export(*asked, *rest, "--json")
+    (engine,) = json.loads(second.stdout)["graphs"][0]["engines"]
+    assert engine["cached"]
+    assert engine["proof"]["level"] in ("network", "engine")
+    assert engine["proof"]["shares"]["network"] == {"fp32": 1.0}
+    if engine["proof"]["level"] == "network":
+        assert "Not proved on the engine: head (there is no NVIDIA device here)" in first.output
+
+
+def test_choices_that_a_builder_lacks_are_refused_before_the_work(tmp_path: Path) -> None:
+    result = _export(
+        "--task", "view", "--target", "tensorrt-rtx", "--compatible", "hardware", "-o", str(tmp_path / "bundle")
+    )
+
+    assert result.exit_code == 2
+    assert "--device, once for each compute capability" in result.output
+    assert list(tmp_path.iterdir()) == []

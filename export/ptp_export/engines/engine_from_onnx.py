@@ -15,6 +15,7 @@ from typing import Any
 from ptp_export.engines.choices import BuildChoices
 from ptp_export.engines.device_here import DeviceHere, device_here
 from ptp_export.engines.engine_cache import EngineCache, cache_key
+from ptp_export.engines.file_audit import audit_of_file, products_of
 from ptp_export.engines.network_audit import precision_by_node, require_exact, require_fp32
 from ptp_export.engines.plan_text import PlanText, plan_text
 from ptp_export.engines.proof import PrecisionProof, proof_of_engine, require_level
@@ -137,15 +138,16 @@ def engine_from_onnx(
         log.write_text(f"the engine {key} of {choices.cache}; it was not built again\n", encoding="utf-8")
     if graph.role == "entropy":
         require_exact(graph.name, report)
-    network_audit = None
+    typical = {name: shapes[1] for name, shapes in profile.items()}
+    graph_audit = products_of(audit_of_file(graph, typical)) if audit is None else audit
+    network_audit = graph_audit.with_engine(precision_by_node(report["layers"]))
     if audit is None:
         require_fp32(graph.name, report["layers"])
     else:
-        network_audit = audit.with_engine(precision_by_node(report["layers"]))
         network_audit.require_met(graph.name, allow_partial=allow_partial)
     if not here.name:
         report = report | {"not_inspected": "there is no NVIDIA device here"}
-    proof = proof_of_engine(graph.name, audit, network_audit, report, allow_partial=allow_partial)
+    proof = proof_of_engine(graph.name, graph_audit, network_audit, report, allow_partial=allow_partial)
     require_level(graph.name, proof, choices.require_proof)
     if found is None and cache is not None:
         cache.keep(key, data, report)
@@ -156,7 +158,7 @@ def engine_from_onnx(
         profile=profile,
         devices=devices or ((here.capability,) if target.for_its_device and here.capability else ()),
         seconds=report["seconds"],
-        audit=network_audit,
+        audit=None if audit is None else network_audit,
         smoke=plan_text(data),
         log=log,
         proof=proof,

@@ -33,6 +33,11 @@ def audit_of_file(graph: OnnxGraph, shapes: Mapping[str, tuple[int, ...]]) -> Pr
     return PrecisionAudit(tuple(layers), {})
 
 
+def products_of(audit: PrecisionAudit) -> PrecisionAudit:
+    """The layers that multiply, which are the ones worth a proof in a graph that was never converted."""
+    return PrecisionAudit(tuple(layer for layer in audit.layers if layer.multiply_accumulates), {})
+
+
 def _computes_in(node: onnx.NodeProto, typed: TypedGraph) -> str:
     """``int8`` for a product of two dequantised operands, else the type of its results."""
     if node.op_type in _PRODUCTS:

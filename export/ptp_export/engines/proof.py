@@ -42,8 +42,8 @@ class PrecisionProof:
 
 def proof_of_engine(
     name: str,
-    graph: PrecisionAudit | None,
-    network: PrecisionAudit | None,
+    graph: PrecisionAudit,
+    network: PrecisionAudit,
     report: Mapping[str, Any],
     *,
     allow_partial: bool,
@@ -52,20 +52,16 @@ def proof_of_engine(
 
     Args:
         name: of the graph.
-        graph: audit of the ONNX file; None for a graph in FP32, of which the network shows all there is to show.
-        network: the same audit with what the network computes in; None likewise.
+        graph: audit of the ONNX file.
+        network: the same audit with what the network computes in.
         report: of the worker, with the engine's inspection or the reason for having none.
         allow_partial: a layer that the network computes in something else is asked to stay with that.
 
     Raises:
         PrecisionNotMetError: the engine computes in something else than asked.
     """
-    asked = {} if network is None else asked_of(network, accept=allow_partial)
-    shares = {}
-    if graph is not None and network is not None:
-        shares = {"graph": precision_shares(graph), "network": precision_shares(network)}
-    else:
-        shares = {"network": {"fp32": 1.0}}
+    asked = asked_of(network, accept=allow_partial)
+    shares: dict[str, Mapping[str, float]] = {"graph": precision_shares(graph), "network": precision_shares(network)}
     if "inspection" not in report:
         return PrecisionProof("network", asked, shares, str(report.get("not_inspected", "it was not inspected")))
     engine = proof_from_inspection(asked, report["inspection"])

@@ -10,7 +10,7 @@ import click
 from ptp_runtime.bitstream import StreamHeader, read_header
 from ptp_runtime.bundle import Bundle
 from ptp_runtime.cli.options import golden_values, json_option, print_json, read_stream
-from ptp_runtime.manifest import CentreCrop, Manifest, TensorInfo, dict_from_manifest
+from ptp_runtime.manifest import CentreCrop, EngineEntry, Manifest, TensorInfo, dict_from_manifest
 
 if TYPE_CHECKING:
     from ptp_runtime.golden.gate import Examination
@@ -121,7 +121,7 @@ def _bundle_lines(bundle: Bundle, sizes: dict[str, int]) -> list[str]:
     for engine in manifest.engines:
         lines.append(
             f"  {engine.graph:<12} {engine.target:<12} {engine.precision:<8} {_size(sizes, engine.file):>10}"
-            f"  built with {engine.built_with}"
+            f"  built with {engine.built_with}{_about(engine)}"
         )
     tools = ", ".join(f"{name} {version}" for name, version in manifest.tools.items())
     lines += ["", f"made with {tools or 'unknown tools'}"]
@@ -159,6 +159,15 @@ def _summary(manifest: Manifest, total: int) -> list[str]:
             f" longer at most {pre.resize.longer_side}"
         )
     return lines
+
+
+def _about(engine: EngineEntry) -> str:
+    """What else is to be known of an engine, behind a comma each."""
+    facts = [f"for {', '.join(engine.devices)}"] if engine.devices else []
+    facts += [f"{kind}-compatible" for kind in engine.compatible]
+    facts += ["without weights"] if engine.stripped else []
+    facts += [f"proved on the {engine.proof}"] if engine.proof else []
+    return "".join(f", {fact}" for fact in facts)
 
 
 def _size(sizes: dict[str, int], file: str) -> str:
