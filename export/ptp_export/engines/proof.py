@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ptp_export.precision.audit import PrecisionAudit
-from ptp_runtime.engines.proof import EngineProof, proof_from_inspection
+from ptp_runtime.engines.proof import LEAST_SEEN, EngineProof, proof_from_inspection
 from ptp_runtime.errors import PrecisionNotMetError
 from ptp_runtime.manifest import PROOF_LEVELS
 from ptp_runtime.manifest.model import PRECISIONS
@@ -72,7 +72,7 @@ def proof_of_engine(
             got=engine.sentence(),
             hint="use another version of the builder, or accept it with --allow-partial",
         )
-    if asked and not engine.proved:
+    if asked and engine.seen < LEAST_SEEN:
         return PrecisionProof("network", asked, shares, engine.sentence())
     return PrecisionProof("engine", _without(asked, engine), shares | {"engine": engine.shares}, "")
 

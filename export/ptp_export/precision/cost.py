@@ -22,13 +22,22 @@ def multiply_accumulates(node: onnx.NodeProto, typed: TypedGraph, ranges: Mappin
         ranges: with the sizes seen.
     """
     if node.op_type in CONVOLUTIONS:
-        weight = typed.weights[node.input[1]].dims
+        weight = _weight_shape(node.input[1], typed, ranges)
+        if not weight:
+            return 0
         # Each output (or, transposed, each input) value meets every weight of its channel once.
         counted = node.output[0] if node.op_type == "Conv" else node.input[0]
         return _elements(counted, ranges) * int(np.prod(weight[1:]))
     if node.op_type in ("MatMul", "Gemm"):
         return _elements(node.output[0], ranges) * _inner(node, typed, ranges)
     return 0
+
+
+def _weight_shape(name: str, typed: TypedGraph, ranges: Mapping[str, TensorRange]) -> tuple[int, ...]:
+    """Of an initializer, or of what comes out of a dequantisation; empty where it was not measured."""
+    if name in typed.weights:
+        return tuple(typed.weights[name].dims)
+    return ranges[name].shape if name in ranges else ()
 
 
 def _elements(name: str, ranges: Mapping[str, TensorRange]) -> int:
