@@ -2,10 +2,11 @@
 
     python benchmarks/engines.py BUNDLE... [--build-only BUNDLE]... [--json FILE]
 
-Each bundle's engines are built for every builder that is installed, into a copy, without the engine cache. Errors,
-bytes and disagreement come from ``ptp verify`` on the shipped parity photographs, run by ONNX Runtime on the CPU: no
-engine runs without a GPU. Latencies of all bundles of a task are taken in turn in one process; each is the median of the
-rounds. A bundle after ``--build-only`` (random weights, say) is built and audited and nothing else.
+Each bundle's engines are built for every builder that is installed, into a copy, without the engine cache.
+Errors, bytes and disagreement come from ``ptp verify`` on the shipped parity photographs, run by ONNX Runtime
+on the CPU: no engine runs without a GPU. Latencies of all bundles of a task are taken in turn in one process;
+each is the median of the rounds. A bundle after ``--build-only`` (random weights, say) is built and audited and
+nothing else.
 """
 
 from __future__ import annotations

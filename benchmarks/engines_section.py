@@ -25,12 +25,12 @@ def engines_section(document: dict[str, Any], table: Table, environment: str) ->
     unproved = f" None is proved on the engine: {'; '.join(missing)}." if missing else ""
     return f"""## Engines
 
-Engines of every graph, built without the engine cache; *proof* says at which level the precision of how many engines
-was found as asked ([engines.md](engines.md)), *shares* what the multiply-accumulates of analysis, synthesis and head are
-computed in there.{unproved} No engine has run: errors, bytes and times are of the same ONNX graphs in ONNX Runtime on the
-CPU. *Worst* is the largest error of a tensor against PyTorch in FP32, over its largest value, on {photos} shipped parity
-photographs; *bytes* is what their streams take more than those of the FP32 bundle; *disagreement* is that of the task's
-answer with PyTorch's.
+Engines of every graph, built without the engine cache; *proof* says at which level the precision of how many
+engines was found as asked ([engines.md](engines.md)), *shares* what the multiply-accumulates of analysis,
+synthesis and head are computed in there.{unproved} No engine has run: errors, bytes and times are of the same
+ONNX graphs in ONNX Runtime on the CPU. *Worst* is the largest error of a tensor against PyTorch in FP32, over
+its largest value, on {photos} shipped parity photographs; *bytes* is what their streams take more than those of
+the FP32 bundle; *disagreement* is that of the task's answer with PyTorch's.
 
 {table(_HEAD, [line for row in rows for line in _lines(row, reference)])}
 

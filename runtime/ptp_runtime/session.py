@@ -92,7 +92,7 @@ class Session:
 
         Args:
             bundle: the directory that ``ptp-export`` wrote.
-            backend: ``auto``, ``tensorrt``, ``tensorrt-rtx``, ``cuda`` or ``cpu``.
+            backend: one of :data:`~ptp_runtime.backends.BACKEND_NAMES`: ``auto``, ``tensorrt``, ``cuda``, ``cpu`` …
             threads: of ONNX Runtime on the CPU; None: the cores that this process may use.
             task: the task that the caller counts on; None: whichever the bundle serves.
             inexact: what to do with a backend that fails the golden test of an integer entropy path: ``refuse`` it;

@@ -143,6 +143,7 @@ def test_a_missing_provider_is_not_replaced_by_another(monkeypatch: pytest.Monke
 def test_a_silent_turn_to_the_cpu_is_noticed(device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """ONNX Runtime lists CUDA when it was built with it, and takes the CPU when CUDA does not load."""
     monkeypatch.setattr("ptp_runtime.backends.onnxruntime_backend.available_providers", PROVIDERS.values)
+    monkeypatch.setattr("ptp_runtime.backends.onnxruntime_providers.user_cache", lambda name: tmp_path / name)
     backend = OnnxRuntimeBackend(device, 1)
     bundle, entry = _bundle(tmp_path, _model()), _entry(_model())
     module = "ptp_runtime.backends.onnxruntime_backend.ort.InferenceSession"
@@ -160,7 +161,10 @@ def test_there_is_a_core() -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8", "integer"])
-def test_tensorrt_inside_onnxruntime_may_use_what_the_graph_uses_and_no_more(precision: str) -> None:
+def test_tensorrt_inside_onnxruntime_may_use_what_the_graph_uses_and_no_more(
+    precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ptp_runtime.backends.onnxruntime_providers.user_cache", lambda name: tmp_path / name)
     entry = dataclasses.replace(_entry(_model()), precision=precision)
 
     (name, options), (behind, _) = provider_options("ort-tensorrt", entry)
@@ -168,3 +172,13 @@ def test_tensorrt_inside_onnxruntime_may_use_what_the_graph_uses_and_no_more(pre
     assert (name, behind) == ("TensorrtExecutionProvider", "CUDAExecutionProvider")
     assert ("trt_fp16_enable" in options) == (precision in ("fp16", "int8"))
     assert ("trt_int8_enable" in options) == (precision == "int8")
+    assert Path(options["trt_engine_cache_path"]).is_dir()
+
+
+def test_what_cannot_be_kept_is_compiled_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setattr("ptp_runtime.backends.onnxruntime_providers.user_cache", lambda name: tmp_path / "file" / name)
+
+    for device in ("ort-tensorrt", "ort-tensorrt-rtx"):
+        (_, options), _ = provider_options(device, _entry(_model()))
+        assert not any("cache" in name for name in options)

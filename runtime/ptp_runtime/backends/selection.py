@@ -119,7 +119,7 @@ def _auto(bundle: Bundle, threads: int | None) -> LoadedGraphs:
             loaded = _named(bundle, name, threads, _reason(name, passed_over))
         except BackendError as error:
             passed_over.append(f"{name}: {error.message}")
-            useless.append(f"{name}: {error.message}")
+            useless.append(f"{name}: {_clause(error)}")
         else:
             return loaded
     try:
@@ -129,6 +129,12 @@ def _auto(bundle: Bundle, threads: int | None) -> LoadedGraphs:
         loaded = _named(bundle, "cpu", threads, _reason("cpu", passed_over))
     _warn_of_engines(bundle, useless, loaded.choice.backend.provider)
     return loaded
+
+
+def _clause(error: BackendError) -> str:
+    """The error without its advice, which is another one here."""
+    expected = f", expected {error.expected}" if error.expected else ""
+    return error.message + expected + (f", got {error.got}" if error.got else "")
 
 
 def _warn_of_engines(bundle: Bundle, useless: list[str], provider: str) -> None:
