@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ptp_runtime.engines.diagnosis import EngineHost, why_not
+from ptp_runtime.engines.diagnosis import EngineHost, not_listed, why_not
 from ptp_runtime.engines.plan_header import plan_header
 from ptp_runtime.errors import DamagedEngineError, EngineDeviceError, EngineError, EngineVersionError
 from ptp_runtime.manifest import EngineEntry
@@ -114,11 +114,15 @@ def test_devices(devices: tuple[str, ...], capability: str, compatible: tuple[st
 
 def test_hopper_is_not_on_the_list_of_tensorrt_for_rtx() -> None:
     hopper = EngineHost(ADA.version, "9.0", "NVIDIA H100 (9.0)", ADA.supported)
-    problem = why_not(entry(), plan(), 200, hopper)
+    assert why_not(entry(), plan(), 200, hopper) is None, "it is tried: nobody has seen it fail"
+    problem = not_listed(entry(), hopper, "no kernel image")
 
     assert isinstance(problem, EngineDeviceError)
+    assert problem.got == "9.0, and the words: no kernel image"
     assert "does not list the GPU NVIDIA H100 (9.0)" in str(problem)
     assert "--backend cuda" in problem.hint
+    assert not_listed(entry(), ADA, "") is None
+    assert not_listed(entry(), NOWHERE, "") is None
 
 
 @pytest.mark.parametrize("path", ["engines/a.plan"])

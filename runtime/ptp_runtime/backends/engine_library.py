@@ -10,7 +10,7 @@ from typing import Any
 
 from ptp_runtime.backends.cuda_driver import Device
 from ptp_runtime.bundle import Bundle
-from ptp_runtime.engines.diagnosis import EngineHost, rebuild_hint, why_not
+from ptp_runtime.engines.diagnosis import EngineHost, not_listed, rebuild_hint, why_not
 from ptp_runtime.engines.proof import ProofMemory, proof_from_inspection, require_proof
 from ptp_runtime.errors import BackendNotAvailableError, EngineError
 from ptp_runtime.manifest import EngineEntry, GraphEntry
@@ -63,6 +63,9 @@ class EngineLibrary:
         heard.clear()
         engine = self._runtime.deserialize_cuda_engine(plan)
         if engine is None:
+            unlisted = not_listed(entry, self.host, heard[0] if heard else "")
+            if unlisted is not None:
+                raise unlisted
             raise EngineError(
                 f"the engine {entry.file} does not load here",
                 expected=f"{entry.target} {entry.built_with} and the device it was built for",

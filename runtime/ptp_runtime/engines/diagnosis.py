@@ -90,18 +90,28 @@ def _other_version(entry: EngineEntry, plan: bytes, host: EngineHost) -> EngineE
     )
 
 
-def _other_device(entry: EngineEntry, host: EngineHost) -> EngineError | None:
-    if not host.capability:
+def not_listed(entry: EngineEntry, host: EngineHost, words: str) -> EngineError | None:
+    """The likeliest reason for which a library gave no engine, where it does not list the GPU at hand; else None.
+
+    Not known beforehand: a library may take more than it lists, so it is tried first.
+
+    Args:
+        entry, host: see :func:`why_not`.
+        words: the library's own.
+    """
+    if not host.supported or host.capability in host.supported:
         return None
     library = LIBRARY_NAMES[entry.target]
-    if host.supported and host.capability not in host.supported:
-        return EngineDeviceError(
-            f"{library} {host.version} does not list the GPU {host.device} among those that it takes",
-            expected=f"a compute capability of {', '.join(host.supported)}",
-            got=host.capability,
-            hint="use --backend cuda, or engines of the other TensorRT: ptp doctor --fix BUNDLE --target tensorrt",
-        )
-    if not entry.devices or host.capability in entry.devices:
+    return EngineDeviceError(
+        f"{library} {host.version} does not list the GPU {host.device} among those that it takes",
+        expected=f"a compute capability of {', '.join(host.supported)}",
+        got=f"{host.capability}, and the words: {words}" if words else host.capability,
+        hint="use --backend cuda, or engines of the other TensorRT: ptp doctor --fix BUNDLE --target tensorrt",
+    )
+
+
+def _other_device(entry: EngineEntry, host: EngineHost) -> EngineError | None:
+    if not host.capability or not entry.devices or host.capability in entry.devices:
         return None
     if "hardware" in entry.compatible and _numbers(host.capability) >= _AMPERE:
         return None
