@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from ablations_section import ablations_section
 from coder_section import coder_section
 from interop_section import interop_section
 
@@ -325,7 +326,7 @@ dagger: noise decides.
 
 def page() -> str:
     """The whole page."""
-    interop, coder = _load("interop.json"), _load("coder.json")
+    interop, coder, ablations = _load("interop.json"), _load("coder.json"), _load("ablations.json")
     return f"""# Results
 
 Made by `python benchmarks/report.py` from the files in `benchmarks/results`.
@@ -336,7 +337,8 @@ Made by `python benchmarks/report.py` from the files in `benchmarks/results`.
 {interop_section(interop, _table, _environment(interop))}
 {coder_section(coder, _table, _environment(coder))}
 {teachers()}
-{compression()}"""
+{compression()}
+{ablations_section(ablations, _table, _environment(ablations))}"""
 
 
 @click.command()
