@@ -33,26 +33,31 @@ def ablations_section(document: dict[str, Any], table: Table, environment: str) 
     deltas = [
         [name, *(_percent(row["against_all_prompts"][figure]) for figure in _FIGURES)] for name, row in rows.items()
     ]
+    command = (
+        "python benchmarks/ablations.py --photos photos/train --labelled COCO_MINI --data photos/held-out -w WORK "
+        f"--steps {setting['steps']} --prompt-steps {setting['prompt_steps']} --json benchmarks/results/ablations.json"
+    )
     return f"""## Ablations
 
 What each part is worth: `{setting["preset"]}` codecs of {setting["rates"]} rates, trained alike but for one thing
-({setting["steps"]} steps of stage 1, {setting["prompt_steps"]} of stage 2), for classification, on {photos} photos that nothing was
-trained on. They are trained for minutes: differences count, not the figures. *no hyper-prompts*: prompts in analysis and synthesis
-only. *no prompts*: the universal codec. *alpha 0*: stage 1 without the feature's error, so that the picture alone teaches the codec;
-its prompts then start from a feature that says little.
+({setting["steps"]} steps of stage 1, {setting["prompt_steps"]} of stage 2), for classification, on {photos} photos
+that nothing was trained on. They are trained for minutes: differences count, not the figures. *no hyper-prompts*:
+prompts in analysis and synthesis only. *no prompts*: the universal codec. *alpha 0*: stage 1 without the feature's
+error, so that the picture alone teaches the codec; its prompts then start from a feature that says little.
 
 Rate against *all prompts* at equal figures (a dash: the curves share no quality; positive: the row takes more):
 
 {table(["codec", *_FIGURES.values()], deltas)}
 
-Prompts buy the task's answer with the feature's error: without them the feature is nearer and the answer further. Hyper-prompts
-pay for themselves in bits, the direction the paper reports. Every point:
+Prompts buy the task's answer with the feature's error: without them the feature is nearer and the answer further.
+Hyper-prompts pay for themselves in bits, the direction the paper reports. Zigzag is behind checkerboard here, which
+after so few steps says little of either. Every point:
 
 {table(["codec", "bpp", "feature error", "top-1 agrees", "top-5 holds it"], points)}
 
 {environment}
 
-    python benchmarks/ablations.py --photos photos/train --labelled COCO_MINI --data photos/held-out -w WORK --steps {setting["steps"]} --prompt-steps {setting["prompt_steps"]} --json benchmarks/results/ablations.json
+    {command}
 """
 
 
