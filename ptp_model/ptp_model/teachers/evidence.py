@@ -72,13 +72,16 @@ class Evidence(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.classifier = Classifier()
-        self.register_buffer("groups", group_matrix()[:, :, None, None], persistent=False)
+        self.register_buffer("groups", group_matrix(), persistent=False)
 
     def forward(self, c5: torch.Tensor) -> torch.Tensor:
         """c5 [N, 320, h, w] to probabilities [N, 21, h, w] that sum to 1 in every cell."""
-        fc = self.classifier.fc
-        logits = functional.conv2d(self.classifier.conv(c5), fc.weight[:, :, None, None], fc.bias)
-        return functional.conv2d(logits.softmax(1), self.groups)
+        height, width = c5.shape[2:]
+        # Cells in rows, classes in the last axis: over an axis in front ONNX Runtime's softmax is 80 times slower.
+        cells = self.classifier.conv(c5).flatten(2).transpose(1, 2)
+        probabilities: torch.Tensor = self.classifier.fc(cells).softmax(2)
+        summed = functional.linear(probabilities, self.groups).transpose(1, 2)
+        return summed.reshape(*summed.shape[:2], height, width)
 
 
 #: Side of the window, in cells, over which evidence is also averaged.
