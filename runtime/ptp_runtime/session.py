@@ -9,13 +9,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from ptp_runtime.backends import Backend, BackendChoice, LoadedGraphs
+from ptp_runtime.batches import run_batch
 from ptp_runtime.bundle import Bundle
 from ptp_runtime.coded_photo import coded_pixels, coded_shape
 from ptp_runtime.coder import StreamDecoder, warm_up
@@ -23,7 +24,7 @@ from ptp_runtime.coding_results import Decoded, Encoded, Inference
 from ptp_runtime.decoder import decode_latents
 from ptp_runtime.encoder import encode_latents
 from ptp_runtime.entropy_path import EntropyPath, require_finite, require_shape, run_graph
-from ptp_runtime.errors import NotAStreamError, TaskNotAvailableError, UsageError, WrongModelError
+from ptp_runtime.errors import NotAStreamError, PtpError, TaskNotAvailableError, UsageError, WrongModelError
 from ptp_runtime.golden.gate import open_graphs
 from ptp_runtime.golden.run import GoldenResult
 from ptp_runtime.images import lead_padding, load_image, network_input, padded_size
@@ -31,6 +32,7 @@ from ptp_runtime.manifest import FileEntry, Manifest
 from ptp_runtime.rate import Rate
 from ptp_runtime.rate_gains import RateGains
 from ptp_runtime.size_checks import require_size
+from ptp_runtime.speed import SpeedProfile, speed_profile
 from ptp_runtime.stopwatch import Stopwatch, observed
 from ptp_runtime.stream_rules import StreamRules
 from ptp_runtime.tables import Tables
@@ -53,6 +55,7 @@ class Session:
         bundle: the verified bundle.
         backend: which backend runs what, and why.
         golden: what the backend of the entropy path made of the bundle's golden test; None where none was run.
+        speed: how it shares out the cores.
     """
 
     def __init__(
@@ -65,8 +68,10 @@ class Session:
         golden: GoldenResult | None = None,
         step_checks: bool = True,
         float_streams: str = "refuse",
+        speed: SpeedProfile | None = None,
     ) -> None:
         self.bundle = bundle
+        self.speed = speed_profile("latency") if speed is None else speed
         self.backend: BackendChoice = graphs.choice
         self.golden = golden
         self._rules = StreamRules(bundle.manifest, graphs.choice.entropy.arithmetic, step_checks, float_streams)
@@ -87,13 +92,14 @@ class Session:
         inexact: str = "auto",
         step_checks: bool = True,
         float_streams: str = "refuse",
+        profile: str = "latency",
     ) -> Session:
         """Open a bundle, verify every file of it, load its graphs and run its golden test on them.
 
         Args:
             bundle: the directory that ``ptp-export`` wrote.
             backend: one of :data:`~ptp_runtime.backends.BACKEND_NAMES`: ``auto``, ``tensorrt``, ``cuda``, ``cpu`` …
-            threads: of ONNX Runtime on the CPU; None: the cores that this process may use.
+            threads: of ONNX Runtime on the CPU, inside one operator; None: as the profile says.
             task: the task that the caller counts on; None: whichever the bundle serves.
             inexact: what to do with a backend that fails the golden test of an integer entropy path: ``refuse`` it;
                 let the ``cpu`` run the entropy path in its place; or ``auto``: the latter with ``backend="auto"``, else
@@ -101,6 +107,8 @@ class Session:
             step_checks: write one byte a step into streams, by which a decoder that differs names the step.
             float_streams: of a float entropy path, ``refuse`` streams that another library, kind of CPU or number of
                 threads wrote, or try ``any``; a decoder that differs is noticed either way.
+            profile: ``latency``: all cores work on one photo; ``throughput``: each core has a photo of a batch to
+                itself. See :mod:`ptp_runtime.speed`.
 
         Raises:
             BundleError: missing, altered, not understood, or (TaskNotAvailableError) for another task.
@@ -108,6 +116,7 @@ class Session:
                 not those of every exact machine.
             UsageError: no such backend or choice.
         """
+        speed = speed_profile(profile, threads)
         opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         if task is not None and task != opened.manifest.task.name:
             raise TaskNotAvailableError(
@@ -119,10 +128,19 @@ class Session:
         tables = Tables.from_bytes(opened.read(opened.manifest.entropy.tables))
         _check_tables(tables, opened.manifest)
         gains = read_gains(opened)
-        graphs, golden = open_graphs(opened, backend, threads, inexact)
+        graphs, golden = open_graphs(opened, backend, speed.threads, inexact)
         warm_up()
         prepare(opened.manifest.task)
-        return cls(opened, graphs, tables, gains, golden=golden, step_checks=step_checks, float_streams=float_streams)
+        return cls(
+            opened,
+            graphs,
+            tables,
+            gains,
+            golden=golden,
+            step_checks=step_checks,
+            float_streams=float_streams,
+            speed=speed,
+        )
 
     @property
     def manifest(self) -> Manifest:
@@ -179,6 +197,65 @@ class Session:
         encoded = self._encode(image, rate, keep_steps=False)
         decoded = self._decode(encoded.data, keep_steps=False)
         return Inference(encoded.data, decoded.output, encoded.rate, encoded.milliseconds, decoded.milliseconds)
+
+    @overload
+    def encode_batch(
+        self,
+        images: Iterable[Image],
+        *,
+        rate: int | None = None,
+        workers: int | None = None,
+        on_error: Literal["raise"] = "raise",
+    ) -> list[bytes]: ...
+
+    @overload
+    def encode_batch(
+        self,
+        images: Iterable[Image],
+        *,
+        rate: int | None = None,
+        workers: int | None = None,
+        on_error: Literal["keep"],
+    ) -> list[bytes | PtpError]: ...
+
+    def encode_batch(
+        self,
+        images: Iterable[Image],
+        *,
+        rate: int | None = None,
+        workers: int | None = None,
+        on_error: str = "raise",
+    ) -> list[Any]:
+        """Several photos, of any sizes, as streams in the same order; each is the stream of :meth:`encode`.
+
+        Args:
+            images, rate: see :meth:`encode`; one rate for all.
+            workers: photos that are coded at a time; None: as the session's profile says.
+            on_error: see :func:`~ptp_runtime.batches.run_batch`: ``raise`` the first error of the batch, or ``keep``
+                the typed error in the place of its stream.
+
+        Raises:
+            PtpError: as :meth:`encode`, with a note that names the photo's number; or UsageError.
+        """
+        work = self.speed.workers if workers is None else workers
+        return run_batch(lambda image: self.encode(image, rate=rate), images, work, on_error)
+
+    @overload
+    def decode_batch(
+        self, streams: Iterable[bytes], *, workers: int | None = None, on_error: Literal["raise"] = "raise"
+    ) -> list[TaskOutput]: ...
+
+    @overload
+    def decode_batch(
+        self, streams: Iterable[bytes], *, workers: int | None = None, on_error: Literal["keep"]
+    ) -> list[TaskOutput | PtpError]: ...
+
+    def decode_batch(
+        self, streams: Iterable[bytes], *, workers: int | None = None, on_error: str = "raise"
+    ) -> list[Any]:
+        """The task's outputs of several streams, in the same order. Arguments and errors as :meth:`encode_batch`."""
+        work = self.speed.workers if workers is None else workers
+        return run_batch(self.decode, streams, work, on_error)
 
     def encode_detailed(self, image: Image, *, rate: int | None = None, keep_steps: bool = True) -> Encoded:
         """As :meth:`encode`, with every intermediate tensor and stage time.

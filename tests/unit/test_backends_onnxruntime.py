@@ -19,7 +19,6 @@ pytest.importorskip("onnxruntime")
 
 from ptp_runtime.backends.onnxruntime_backend import (  # noqa: E402 - only where onnxruntime is installed
     OnnxRuntimeBackend,
-    available_cores,
 )
 from ptp_runtime.backends.onnxruntime_providers import PROVIDERS, provider_options  # noqa: E402 - as below
 
@@ -154,10 +153,6 @@ def test_a_silent_turn_to_the_cpu_is_noticed(device: str, tmp_path: Path, monkey
 
     with pytest.raises(BackendNotAvailableError, match=f"did not take {PROVIDERS[device]}"):
         backend.load(bundle, entry)
-
-
-def test_there_is_a_core() -> None:
-    assert available_cores() >= 1
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8", "integer"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -22,13 +21,6 @@ from ptp_runtime.errors import BackendNotAvailableError, EngineError
 from ptp_runtime.manifest import GraphEntry, TensorInfo
 
 _ERRORS_ONLY = 3
-
-
-def available_cores() -> int:
-    """CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def available_providers() -> list[str]:

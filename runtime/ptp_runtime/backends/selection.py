@@ -26,6 +26,7 @@ from ptp_runtime.backends.protocol import Backend, BackendChoice, Graph
 from ptp_runtime.bundle import Bundle
 from ptp_runtime.errors import BackendError, BackendNotAvailableError, UsageError
 from ptp_runtime.manifest import GraphEntry
+from ptp_runtime.speed import available_cores
 
 BACKEND_NAMES = ("auto", "tensorrt", "tensorrt-rtx", "ort-tensorrt", "ort-tensorrt-rtx", "cuda", "cpu")
 """What ``Session.open(backend=...)`` and ``--backend`` take."""
@@ -250,7 +251,7 @@ def _open_onnxruntime(device: str, threads: int | None) -> Backend:
     with _importing(
         "ONNX Runtime", "pip install 'ptp-deploy[cpu]' or, for a CUDA device, 'ptp-deploy[gpu]'; never both"
     ):
-        from ptp_runtime.backends.onnxruntime_backend import OnnxRuntimeBackend, available_cores
+        from ptp_runtime.backends.onnxruntime_backend import OnnxRuntimeBackend
     return OnnxRuntimeBackend(device, threads or available_cores())
 
 

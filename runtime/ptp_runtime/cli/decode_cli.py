@@ -37,6 +37,7 @@ def decode(
     backend: str,
     threads: int | None,
     inexact: str,
+    profile: str,
     as_json: bool,
 ) -> None:
     """Decode STREAM with BUNDLE into the task's result.
@@ -61,7 +62,7 @@ def decode(
     check_output(output, stream, bundle)
     data = read_stream(stream)
     with Session.open(
-        bundle, backend=backend, threads=threads, inexact=inexact, float_streams=float_streams
+        bundle, backend=backend, threads=threads, inexact=inexact, float_streams=float_streams, profile=profile
     ) as session:
         decoded = session.decode_detailed(data, keep_steps=False)
         choice = session.backend

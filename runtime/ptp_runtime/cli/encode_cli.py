@@ -44,6 +44,7 @@ def encode(
     backend: str,
     threads: int | None,
     inexact: str,
+    profile: str,
     as_json: bool,
 ) -> None:
     """Code PHOTO with BUNDLE into a stream.
@@ -63,7 +64,9 @@ def encode(
 
     check_output(output, photo, bundle)
     pixels = read_photo(photo, convert)
-    with Session.open(bundle, backend=backend, threads=threads, inexact=inexact, step_checks=step_checks) as session:
+    with Session.open(
+        bundle, backend=backend, threads=threads, inexact=inexact, step_checks=step_checks, profile=profile
+    ) as session:
         encoded = session.encode_detailed(pixels, rate=rate, keep_steps=False)
         choice, coded_rate = session.backend, session.default_rate if rate is None else rate
     write_bytes(output, encoded.data)

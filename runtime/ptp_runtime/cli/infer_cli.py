@@ -45,6 +45,7 @@ def infer(
     backend: str,
     threads: int | None,
     inexact: str,
+    profile: str,
     as_json: bool,
 ) -> None:
     """Code PHOTO with BUNDLE, decode the stream, and show what came of it.
@@ -70,7 +71,9 @@ def infer(
 
     _require_folder(output)
     pixels = read_photo(photo, convert)
-    with Session.open(bundle, backend=backend, threads=threads, inexact=inexact, step_checks=step_checks) as session:
+    with Session.open(
+        bundle, backend=backend, threads=threads, inexact=inexact, step_checks=step_checks, profile=profile
+    ) as session:
         result = session.infer(pixels, rate=rate)
         choice, coded_rate = session.backend, session.default_rate if rate is None else rate
     encoded_in = sum(result.encode_milliseconds.values())

@@ -35,7 +35,17 @@ def bundle_argument(function: F) -> F:
 
 
 def backend_options(function: F) -> F:
-    """``--backend``, ``--threads`` and ``--inexact``."""
+    """``--backend``, ``--threads``, ``--inexact``, and ``--latency`` or ``--throughput`` as ``profile``."""
+    function = click.option(
+        "--throughput", "profile", flag_value="throughput", help="Each core has a photo to itself: most photos in all."
+    )(function)
+    function = click.option(
+        "--latency",
+        "profile",
+        flag_value="latency",
+        default="latency",
+        help="All cores work on one photo: each as soon as possible.  [default]",
+    )(function)
     function = click.option(
         "--inexact",
         type=click.Choice(INEXACT_POLICIES),
@@ -45,7 +55,9 @@ def backend_options(function: F) -> F:
         " auto does the latter unless --backend names it.",
     )(function)
     function = click.option(
-        "--threads", type=click.IntRange(min=1), help="Threads of the CPU backend.  [default: all usable cores]"
+        "--threads",
+        type=click.IntRange(min=1),
+        help="Threads inside one operator on the CPU.  [default: all usable cores; 1 with --throughput]",
     )(function)
     return click.option(
         "--backend",
