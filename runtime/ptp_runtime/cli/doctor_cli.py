@@ -43,6 +43,9 @@ _MARKS = {"ok": "ok  ", "note": "note", "fail": "FAIL"}
     envvar="PTP_ENGINE_CACHE",
     help="With --fix: where engines are kept.  [default: ptp-deploy/engines in the user's cache]",
 )
+@click.option(
+    "--prime", "primes", is_flag=True, help="First compile every kernel, so that no later process waits for it."
+)
 @json_option
 @click.pass_context
 def doctor(
@@ -55,6 +58,7 @@ def doctor(
     devices: tuple[str, ...],
     rebuild: bool,
     engine_cache: str | None,
+    primes: bool,
     as_json: bool,
 ) -> None:
     """Look at this machine: libraries, CPU, GPU, and whether coding works; with BUNDLE, run that too.
@@ -66,6 +70,9 @@ def doctor(
     all are built, and stays as it was when one fails; old streams stay readable. Needs the extra "export" and a
     builder.
 
+    With --prime, the kernels of the entropy coder and the tasks are compiled into their cache, which belongs to this
+    processor and these versions: a line for the image or the service that shall answer at once.
+
     The exit code is 1 when something is broken. A note is no fault: something optional is absent.
 
     \b
@@ -73,6 +80,7 @@ def doctor(
       ptp doctor
       ptp doctor BUNDLE
       ptp doctor BUNDLE --backend cuda --json
+      ptp doctor --prime
       ptp doctor --fix BUNDLE
       ptp doctor --fix BUNDLE --target tensorrt-rtx --device 8.9
     """
@@ -81,14 +89,18 @@ def doctor(
     if (targets or devices or rebuild) and not fix:
         raise UsageError("--target, --device and --rebuild say how to fix a bundle", expected="--fix beside them")
     fixed = _fixed(bundle, targets, devices, rebuild, engine_cache) if fix else None
+    primed = _primed() if primes else None
     findings = examine(bundle, backend, inexact)
     broken = any(finding.status == FAIL for finding in findings)
     if as_json:
         report: dict[str, Any] = {"ok": not broken, "findings": [asdict(finding) for finding in findings]}
-        print_json(report if fixed is None else report | {"fixed": fixed})
+        report |= {} if fixed is None else {"fixed": fixed}
+        print_json(report if primed is None else report | {"primed": primed})
     else:
         if fixed is not None:
             _show_fixed(fixed)
+        if primed is not None:
+            _show_primed(primed)
         for finding in findings:
             click.echo(f"{_MARKS[finding.status]}  {finding.subject}: {finding.detail}")
             if finding.hint and finding.status != "ok":
@@ -112,3 +124,16 @@ def _show_fixed(fixed: dict[str, Any]) -> None:
     click.echo(f"fixed  {len(built)} engines built in {fixed['seconds']:.1f} s, {len(kept)} kept as they were")
     for file in dropped:
         click.echo(f"       {file} was of no use and is gone: its builder is not installed")
+
+
+def _primed() -> dict[str, Any]:
+    from ptp_runtime.priming import prime
+
+    done = asdict(prime())
+    return done | {"folders": [str(folder) for folder in done["folders"]]}
+
+
+def _show_primed(primed: dict[str, Any]) -> None:
+    where = ", ".join(primed["folders"]) or "nowhere: no folder can be written to, so every process compiles"
+    click.echo(f"primed {primed['compiled']} kernels compiled, {primed['cached']} found, in {primed['seconds']:.1f} s")
+    click.echo(f"       kept in {where}")
