@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# Fixtures that need torch and the exporter.
+EXPORTED = {"demo_bundle", "tiny_checkpoint"}
+
 # Engines that the tests build are built: none comes out of the cache of whoever runs them, and none goes in.
 os.environ["PTP_ENGINE_CACHE"] = "off"
 
@@ -35,6 +38,14 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if only_runtime and is_test and not _is_marked_runtime(collection_path):
         return True
     return None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse a test of the runtime alone that wants something exported: it could not run where the exporter is absent."""
+    for item in items:
+        wanted = EXPORTED & set(getattr(item, "fixturenames", ()))
+        if wanted and item.get_closest_marker("runtime"):
+            raise pytest.UsageError(f"{item.nodeid} is marked runtime, yet uses {', '.join(sorted(wanted))}")
 
 
 def _is_marked_runtime(path: Path) -> bool:

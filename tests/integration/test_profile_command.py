@@ -13,8 +13,6 @@ from click.testing import CliRunner, Result
 from ptp_runtime.cli.profile_cli import profile
 from ptp_runtime.errors import UsageError
 
-pytestmark = pytest.mark.runtime
-
 QUICK = ["--rounds", "2", "--windows", "2", "--seconds", "0.5", "--warmup", "1", "--threads", "1"]
 
 
