@@ -41,7 +41,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse a test of the runtime alone that wants something exported: it could not run where the exporter is absent."""
+    """Refuse a test of the runtime alone that wants something exported: it could not run without the exporter."""
     for item in items:
         wanted = EXPORTED & set(getattr(item, "fixturenames", ()))
         if wanted and item.get_closest_marker("runtime"):
