@@ -1,12 +1,13 @@
-"""Task × precision × builder: build seconds, size, proof of the precision, worst error, bytes, latency on the CPU.
+"""Task × precision × builder: build seconds, size, proof of the precision, worst error, bits, metric, latency (CPU).
 
-    python benchmarks/engines.py BUNDLE... [--build-only BUNDLE]... [--json FILE]
+    python benchmarks/engines.py BUNDLE... [--data FOLDER]... [--build-only BUNDLE]... [--json FILE]
 
 Each bundle's engines are built for every builder that is installed, into a copy, without the engine cache.
-Errors, bytes and disagreement come from ``ptp verify`` on the shipped parity photographs, run by ONNX Runtime
-on the CPU: no engine runs without a GPU. Latencies of all bundles of a task are taken in turn in one process;
-each is the median of the rounds. A bundle after ``--build-only`` (random weights, say) is built and audited and
-nothing else.
+Errors and disagreement come from ``ptp verify`` on the shipped parity photographs, run by ONNX Runtime on the CPU: no
+engine runs without a GPU. What a precision costs in bits and in the task's figure is taken on the held-out photographs
+of ``--data``, each weighed against the same photograph through the FP32 bundle. Latencies of all bundles of a task are
+taken in turn in one process; each is the median of the rounds. A bundle after ``--build-only`` (random weights, say) is
+built and audited and nothing else.
 """
 
 from __future__ import annotations
@@ -29,6 +30,12 @@ from PIL import Image
 from ptp_export.engines.choices import BuildChoices
 from ptp_export.engines.rebuild import RebuildRequest, rebuild_engines
 from ptp_export.engines.targets import ENGINE_TARGETS
+from ptp_export.evaluation.curves.bootstrap import draws, mean_estimate
+from ptp_export.evaluation.evaluate import Harness
+from ptp_export.evaluation.measures import measure_of
+from ptp_export.evaluation.photo_list import gather
+from ptp_export.evaluation.reference import Judge
+from ptp_export.oracle.checkpoint_task import load_task
 from ptp_export.photos import demo_photo
 from ptp_export.stages import SilentWatcher
 from ptp_runtime.bundle import Bundle
@@ -37,13 +44,16 @@ from ptp_runtime.manifest import Manifest
 from ptp_runtime.session import Session
 
 ROUNDS = 9
+SEED = 0
 SIZE = (768, 512)
 
 
 def _precision(manifest: Manifest) -> str:
-    """``int8`` before ``fp16`` before ``fp32``: what was asked for beyond the entropy path."""
-    found = {graph.precision for graph in manifest.graphs if graph.role != "entropy"}
-    return next(name for name in ("int8", "fp16", "fp32") if name in found)
+    """What was asked for beyond the entropy path: ``fp32``, ``fp16``, ``int8``, ``int8+fp16``, with ``best`` or not."""
+    audits = [manifest.audit["graphs"][graph.name].get("precision") for graph in manifest.graphs]
+    found = {name for audit in audits if audit is not None for name in audit["arithmetic"]}
+    words = "+".join(name for name in ("int8", "fp16") if name in found) or "fp32"
+    return f"{words}, best" if "best" in manifest.audit.get("calibration", {}) else words
 
 
 def _installed() -> list[str]:
@@ -100,6 +110,51 @@ def verified(bundle: Path) -> dict[str, Any]:
     }
 
 
+class _Silent:
+    """Watches nothing."""
+
+    def advanced(self, photo: str, codec: str) -> None:
+        """Ignored."""
+
+
+def weighed(bundles: dict[str, Path], task: str, folders: list[Path]) -> dict[str, dict[str, Any]]:
+    """Bits and figures of all precisions of a task on held-out photographs, against the FP32 bundle's."""
+    teacher = load_task("demo", task).chain.teacher
+    if teacher is None or not folders or "fp32" not in bundles:
+        return {}
+    photos = gather(folders, task, True, None).photos
+    judge = Judge(teacher)
+    measure = measure_of(task, judge.classes)
+    counts = draws(len(photos), SEED)
+    found: dict[str, dict[str, Any]] = {}
+    lost: dict[str, Any] = {}
+    for name in sorted(bundles, key=lambda name: name != "fp32"):
+        with Session.open(bundles[name], backend="cpu") as session:
+            harness = Harness(session, (session.default_rate,), (), judge, measure)
+            result = harness.run(photos, SEED, _Silent())
+        (point,) = result.points
+        sizes, fidelity = np.array(result.sizes[point.setting]), 100 * np.array(result.fidelity[point.setting])
+        if name == "fp32":
+            lost = {"sizes": sizes, "fidelity": fidelity, "figures": point.figures}
+        loss = mean_estimate(lost["fidelity"] - fidelity, counts)
+        found[name] = {
+            "photos": len(photos),
+            "bpp": point.bpp.value,
+            "bits": float(sizes.sum() / lost["sizes"].sum() - 1),
+            "feature_error": point.feature_error.value,
+            "figures": {figure: estimate.value for figure, estimate in point.figures.items()},
+            "loss": {
+                figure: 100 * (lost["figures"][figure].value - estimate.value)
+                for figure, estimate in point.figures.items()
+            },
+            "fidelity": measure.fidelity,
+            "words": dict(measure.words),
+            "photo_loss": {"value": loss.value, "low": loss.low, "high": loss.high},
+        }
+        print(task, name, found[name]["bits"], found[name]["loss"])
+    return found
+
+
 def latencies(bundles: dict[str, Path]) -> dict[str, dict[str, float]]:
     """Milliseconds to encode and to decode one photograph, the bundles in turn."""
     with Image.open(demo_photo().path) as image:
@@ -120,9 +175,12 @@ def latencies(bundles: dict[str, Path]) -> dict[str, dict[str, float]]:
 
 @click.command()
 @click.argument("bundles", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--data", multiple=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--build-only", multiple=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--json", "output", type=click.Path(dir_okay=False, path_type=Path))
-def main(bundles: tuple[Path, ...], build_only: tuple[Path, ...], output: Path | None) -> None:
+def main(
+    bundles: tuple[Path, ...], data: tuple[Path, ...], build_only: tuple[Path, ...], output: Path | None
+) -> None:
     targets = _installed()
     rows: list[dict[str, Any]] = []
     by_task: dict[str, dict[str, Path]] = {}
@@ -137,16 +195,19 @@ def main(bundles: tuple[Path, ...], build_only: tuple[Path, ...], output: Path |
             "builds": [built(path, target) for target in targets],
             "verified": None if path in build_only else verified(path),
             "milliseconds": None,
+            "held_out": None,
+            "best": manifest.audit.get("calibration", {}).get("best"),
         }
         if path not in build_only:
             by_task.setdefault(row["task"], {})[row["precision"]] = path
         rows.append(row)
         print(json.dumps(row))
     for task, of_task in by_task.items():
-        measured = latencies(of_task)
+        measured, costs = latencies(of_task), weighed(of_task, task, list(data))
         for row in rows:
             if row["task"] == task and row["verified"] is not None:
                 row["milliseconds"] = measured[row["precision"]]
+                row["held_out"] = costs.get(row["precision"])
         print(task, measured)
     document = {"environment": environment("tensorrt"), "rounds": ROUNDS, "size": list(SIZE), "bundles": rows}
     if output:

@@ -15,6 +15,8 @@ from ptp_export.engines.options_cli import engine_options
 from ptp_export.engines.proof_lines import proof_lines
 from ptp_export.engines.targets import TARGET_NAMES
 from ptp_export.options import ENGINE_RANGE, ENTROPY_PATHS, TASKS, WHOLE_RANGE, ExportOptions
+from ptp_export.precision.choices import PrecisionChoices
+from ptp_export.precision.options_cli import precision_options
 from ptp_export.sizes import Size, SizeRange
 from ptp_runtime.errors import UsageError
 
@@ -24,12 +26,13 @@ if TYPE_CHECKING:
 _EPILOG = """\b
 Examples:
   ptp-export --task seg --fp16 -o bundle
+  ptp-export --task seg --int8 --fp16 --best --calibration photos -o bundle
   ptp-export --task det --size 512x768 --target tensorrt-rtx -o bundle
   ptp-export --task view --checkpoint my-checkpoint --max-size 1088x1920 --target tensorrt-rtx -o bundle
 
 \b
-Exit codes: 0 done, 2 a request that makes no sense, 7 an unusable checkpoint, 8 a stage failed or FP16 was not
-reached (the message holds the command that repeats it), 10 a builder is not installed.
+Exit codes: 0 done, 2 a request that makes no sense, 7 an unusable checkpoint, 8 a stage failed or a precision was
+not reached (the message holds the command that repeats it), 10 a builder is not installed.
 """
 
 
@@ -41,7 +44,7 @@ reached (the message holds the command that repeats it), 10 a builder is not ins
 @click.option(
     "--checkpoint", default="demo", show_default=True, help="Checkpoint folder, or 'demo' for the shipped one."
 )
-@click.option("--fp16", is_flag=True, help="FP16 inside analysis, synthesis and head; never in the entropy path.")
+@precision_options
 @click.option(
     "--entropy-path",
     type=click.Choice(ENTROPY_PATHS),
@@ -89,7 +92,7 @@ def export_command(
     task: str,
     output: Path,
     checkpoint: str,
-    fp16: bool,
+    precision: PrecisionChoices,
     entropy_path: str,
     size: str | None,
     min_size: str | None,
@@ -124,7 +127,7 @@ def export_command(
         task=task,
         checkpoint=checkpoint,
         output=output,
-        fp16=fp16,
+        precision=precision,
         accepted=accepted,
         profile=profile,
         targets=targets,
@@ -177,6 +180,8 @@ def _between(low: Size, wanted: Size, high: Size) -> Size:
 
 
 def _json(result: ExportResult) -> dict[str, Any]:
+    from ptp_export.conversion.convert import search_audit
+
     return {
         "bundle": None if result.bundle is None else str(result.bundle),
         "identity": None if result.manifest is None else result.manifest.entropy.identity,
@@ -187,7 +192,7 @@ def _json(result: ExportResult) -> dict[str, Any]:
                 "role": graph.onnx.role,
                 "precision": graph.precision,
                 "onnx_bytes": len(graph.onnx.data),
-                "fp16": None if graph.audit is None else graph.audit.to_dict(),
+                "audit": None if graph.audit is None else graph.audit.to_dict(),
                 "engines": [
                     {
                         "target": engine.target.name,
@@ -196,7 +201,7 @@ def _json(result: ExportResult) -> dict[str, Any]:
                         "build_seconds": round(engine.seconds, 3),
                         "cached": engine.cached,
                         "proof": engine.proof.to_dict(),
-                        "fp16": None if engine.audit is None else engine.audit.to_dict(),
+                        "audit": None if engine.audit is None else engine.audit.to_dict(),
                         "plan_smoke_check": engine.smoke.to_dict(),
                     }
                     for engine in graph.engines
@@ -204,6 +209,7 @@ def _json(result: ExportResult) -> dict[str, Any]:
             }
             for graph in result.graphs
         ],
+        "best": None if result.search is None else search_audit(result.search),
         "seconds": {name: round(seconds, 3) for name, seconds in result.seconds.items()},
     }
 
@@ -216,15 +222,16 @@ def _show(result: ExportResult) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("graph", "role", "precision"):
         table.add_column(heading)
-    for heading in ("ONNX kB", "FP16 arithmetic", "FP16 convolutions"):
+    shown = _precisions(result)
+    for heading in ("ONNX kB", *(f"{name.upper()} arithmetic" for name in shown)):
         table.add_column(heading, justify="right")
     for target in targets:
         table.add_column(f"{target} kB", justify="right")
         table.add_column("build s", justify="right")
     for graph in result.graphs:
-        shares = ["–", "–"]
+        shares = ["–"] * len(shown)
         if graph.audit is not None:
-            shares = [f"{graph.audit.share_of_arithmetic:.1%}", f"{graph.audit.share_of_convolutions:.1%}"]
+            shares = [f"{graph.audit.arithmetic.get(name, 0.0):.1%}" for name in shown]
         row = [graph.name, graph.onnx.role, graph.precision, f"{len(graph.onnx.data) / 1000:.1f}", *shares]
         by_target = {engine.target.name: engine for engine in graph.engines}
         for target in targets:
@@ -235,7 +242,7 @@ def _show(result: ExportResult) -> None:
     # A pipe has no width of its own; wrapped rows help nobody.
     console = Console() if sys.stdout.isatty() else Console(width=200)
     console.print(table)
-    for line in (*_exclusions(result), *proof_lines(result.graphs), *_entropy(result)):
+    for line in (*_precision(result), *proof_lines(result.graphs), *_entropy(result)):
         click.echo(line)
     total = sum(result.seconds.values())
     if result.bundle is None:
@@ -247,13 +254,28 @@ def _show(result: ExportResult) -> None:
         )
 
 
-def _exclusions(result: ExportResult) -> list[str]:
-    """Which layers stay in FP32 inside converted graphs, a line for each reason."""
+def _precisions(result: ExportResult) -> list[str]:
+    """Precisions in which converted graphs compute, the shortest first."""
+    found = {name for graph in result.graphs if graph.audit is not None for name in graph.audit.arithmetic}
+    return [name for name in ("int8", "weight-only", "fp16") if name in found]
+
+
+def _precision(result: ExportResult) -> list[str]:
+    """What each converted graph computes in, and why some layers were left in more bits, a line for each reason."""
+    audits = [(graph.name, graph.audit) for graph in result.graphs if graph.audit is not None]
+    lines = [f"{name}: {audit.sentence()}." for name, audit in audits if audit.asked == "int8"]
     reasons: dict[str, tuple[str, list[str]]] = {}
-    for graph in result.graphs:
-        for name, entry in (graph.audit.to_dict()["exclusions"] if graph.audit is not None else {}).items():
-            reasons.setdefault(name, (entry["reason"], []))[1].append(f"{graph.name} {entry['layers']}")
-    return [f"In FP32: {name} ({', '.join(where)} layers): {reason}." for name, (reason, where) in reasons.items()]
+    for graph, audit in audits:
+        for name, entry in audit.to_dict()["exclusions"].items():
+            reasons.setdefault(name, (entry["reason"], []))[1].append(f"{graph} {entry['layers']}")
+    lines += [f"Not shortened: {name} ({', '.join(at)} layers): {why}." for name, (why, at) in reasons.items()]
+    best = result.search
+    if best is not None:
+        lines.append(
+            f"--best: {len(best.chosen)} of {len(best.weighed)} layers in INT8 cost {best.damage.bits:+.2%} bits and"
+            f" {best.damage.metric:+.2f} points of the task on the calibration photos."
+        )
+    return lines
 
 
 def _entropy(result: ExportResult) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ptp_export.engines.choices import BuildChoices
 from ptp_export.engines.targets import TARGET_NAMES, engine_target
+from ptp_export.precision.choices import PrecisionChoices
 from ptp_export.sizes import MAX_SIDE, Size, SizeRange
 from ptp_runtime.errors import UsageError
 
@@ -28,12 +29,12 @@ class ExportOptions:
         task: one of :data:`TASKS`.
         checkpoint: folder, or ``demo``.
         output: the bundle to write.
-        fp16: convert analysis, synthesis and head.
+        precision: of analysis, synthesis and head.
         accepted: photo sizes that the bundle's graphs take.
         profile: photo sizes that engines are built for.
         targets: engine targets beside ONNX.
         devices: compute capabilities for engines; empty for the builder's default.
-        allow_partial: accept less FP16 than asked.
+        allow_partial: accept less FP16 or INT8 than asked.
         overwrite: replace an existing bundle.
         default_rate: the rate that an encoder takes unless asked for another; None: the middle one.
         choices: of engine builds: portability, weights, proof, cache.
@@ -46,7 +47,7 @@ class ExportOptions:
     task: str
     checkpoint: str
     output: Path
-    fp16: bool
+    precision: PrecisionChoices
     accepted: SizeRange
     profile: SizeRange
     targets: tuple[str, ...]
@@ -68,6 +69,10 @@ class ExportOptions:
         unknown = [target for target in self.targets if target not in TARGET_NAMES]
         if unknown:
             raise UsageError("unknown target", expected=", ".join(TARGET_NAMES), got=", ".join(unknown))
+        if self.only and self.precision.best is not None:
+            raise UsageError(
+                "--best weighs the whole codec", expected="no --only", got=f"--only {self.only}", hint="leave it out"
+            )
         for name in self.engine_targets:
             self.choices.require_possible(engine_target(name))
 
@@ -84,8 +89,7 @@ class ExportOptions:
     def command(self, only: str = "") -> str:
         """The command line that repeats this export, or one graph of it."""
         words = ["ptp-export", "--task", self.task, "--checkpoint", self.checkpoint]
-        if self.fp16:
-            words.append("--fp16")
+        words += self.precision.words()
         if self.entropy_path != "integer":
             words += ["--entropy-path", self.entropy_path]
         if self.accepted.is_static:

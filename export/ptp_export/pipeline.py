@@ -1,18 +1,25 @@
-"""The export, stage by stage: checkpoint → graphs → ONNX, integers → (ranges → FP16) → engines → tables → bundle."""
+"""The export, stage by stage: checkpoint → graphs → ONNX, integers → (ranges → FP16, INT8) → engines → bundle."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from ptp_calibration import PhotoSet, Ranges, measure_ranges
 from ptp_calibration.integer_path import IntegerPathError
 from ptp_export.bundle.tables_from_model import tables_from_model
 from ptp_export.bundle.task_info import declared_resize
 from ptp_export.bundle.writer import BundleContent, FinishedGraph, write_bundle
 from ptp_export.coded_sizes import coded_sizes
+from ptp_export.conversion.convert import (
+    CONVERTED_ROLES,
+    Found,
+    calibration_audit,
+    convert,
+    measured,
+    searched,
+)
+from ptp_export.conversion.search import SearchResult
 from ptp_export.engines.engine_from_onnx import Engine, engine_from_onnx
 from ptp_export.engines.targets import engine_target
 from ptp_export.entropy.calibration_latents import calibration_latents
@@ -24,18 +31,11 @@ from ptp_export.onnx_from_graph import onnx_from_graph
 from ptp_export.onnx_graph import OnnxGraph
 from ptp_export.options import ExportOptions
 from ptp_export.oracle.checkpoint_task import CheckpointTask, load_task
-from ptp_export.oracle.graph_sample import GraphSample
 from ptp_export.oracle.photo_groups import shipped_set
-from ptp_export.oracle.photo_sizes import fit_photo, resized_photo
-from ptp_export.precision.audit import PrecisionAudit
-from ptp_export.precision.fp16 import fp16_from_fp32
 from ptp_export.sizes import Size, SizeRange
 from ptp_export.stages import Stages, StageWatcher
 from ptp_runtime.errors import StageFailedError, UsageError
 from ptp_runtime.manifest import Manifest
-
-#: Roles that ``--fp16`` converts.
-CONVERTED_ROLES = frozenset({"analysis", "synthesis", "head"})
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class ExportResult:
         graphs: with audits and engines.
         seconds: stage → duration.
         integers: the entropy path in whole numbers; None where it is the float path, or was not asked for.
+        search: what ``--best`` found; None without it.
     """
 
     bundle: Path | None
@@ -55,6 +56,7 @@ class ExportResult:
     graphs: tuple[FinishedGraph, ...]
     seconds: Mapping[str, float]
     integers: IntegerExport | None
+    search: SearchResult | None = None
 
 
 def export(options: ExportOptions, watcher: StageWatcher) -> ExportResult:
@@ -64,7 +66,7 @@ def export(options: ExportOptions, watcher: StageWatcher) -> ExportResult:
         CheckpointError: the checkpoint cannot be used.
         TaskNotAvailableError: it has no such task.
         MissingExtraError: a target's builder is not installed.
-        PrecisionNotMetError: FP16 was not reached.
+        PrecisionNotMetError: FP16 or INT8 was not reached.
         StageFailedError: a stage failed; the hint is the command that repeats it.
         UsageError: an option makes no sense, or the output path is taken.
     """
@@ -88,16 +90,23 @@ def export(options: ExportOptions, watcher: StageWatcher) -> ExportResult:
     if any(_converted_to_integers(graph, options) for graph in graphs):
         integers = _integers(task, options, stages)
         files = _in_order([*files, *integers.graphs], graphs)
-    finished, calibration = _in_precision(files, task, options, sizes.static, stages)
-    finished = [_with_engines(graph, options, sizes.profile, stages) for graph in finished]
+    finished = [FinishedGraph(file, None, ()) for file in files]
     if options.only:
+        finished, _ = _in_precision(finished, task, options, sizes.static, stages, None)
+        finished = [_with_engines(graph, options, sizes.profile, stages) for graph in finished]
         return ExportResult(None, None, tuple(finished), stages.seconds, integers)
     with stages.stage("tables", options.command()):
         tables = tables_from_model(task.chain.codec)
+    content = BundleContent(task, finished, tables, sizes.accepted, {}, options.default_rate, integers)
+    finished, found = _in_precision(finished, task, options, sizes.static, stages, content)
+    finished = [_with_engines(graph, options, sizes.profile, stages) for graph in finished]
+    calibrated = found is not None or integers is not None
+    calibration = calibration_audit(found, shipped_set("calibration")) if calibrated else {}
     with stages.stage("write bundle", options.command()):
-        content = BundleContent(task, finished, tables, sizes.accepted, calibration, options.default_rate, integers)
+        content = replace(content, graphs=finished, calibration=calibration)
         manifest = write_bundle(content, options.output, overwrite=options.overwrite)
-    return ExportResult(options.output, manifest, tuple(finished), stages.seconds, integers)
+    search = None if found is None else found.search
+    return ExportResult(options.output, manifest, tuple(finished), stages.seconds, integers, search)
 
 
 def _refuse_taken(options: ExportOptions) -> None:
@@ -126,9 +135,10 @@ def _converted_to_integers(graph: Graph, options: ExportOptions) -> bool:
 
 def _count(graphs: Sequence[Graph], options: ExportOptions) -> int:
     in_integers = sum(_converted_to_integers(graph, options) for graph in graphs)
-    converted = sum(graph.role in CONVERTED_ROLES for graph in graphs) if options.fp16 else 0
+    converted = sum(graph.role in CONVERTED_ROLES for graph in graphs) if options.precision.converts else 0
     per_run = 1 if options.only else 3  # loading, and the tables and the bundle of a whole run
-    stages = per_run + len(graphs) * (1 + len(options.engine_targets)) + converted + bool(converted)
+    per_run += bool(converted) + (options.precision.best is not None)
+    stages = per_run + len(graphs) * (1 + len(options.engine_targets)) + converted
     return stages + (2 - in_integers if in_integers else 0)  # latents and conversion in place of their tracing
 
 
@@ -156,55 +166,35 @@ def _in_order(files: Sequence[OnnxGraph], graphs: Sequence[Graph]) -> list[OnnxG
 
 
 def _in_precision(
-    files: Sequence[OnnxGraph], task: CheckpointTask, options: ExportOptions, static: Size | None, stages: Stages
-) -> tuple[list[FinishedGraph], dict[str, Any]]:
-    """The graphs in the precision asked for, and what they or the integer path were calibrated on."""
-    to_convert = [file.name for file in files if options.fp16 and file.role in CONVERTED_ROLES]
-    photos = shipped_set("calibration")
-    calibration = {
-        "provenance": photos.provenance,
-        "sha256": photos.digest,
-        "photos": [{"name": photo.name, "sha256": photo.sha256} for photo in photos.photos],
-    }
-    if not to_convert:
-        calibrated = any(file.integer for file in files)
-        return [FinishedGraph(file, None, ()) for file in files], calibration if calibrated else {}
-    with stages.stage("run calibration photos", options.command()):
-        samples = _samples(photos, task, static, to_convert)
-    finished = []
-    for file in files:
-        audit: PrecisionAudit | None = None
-        converted = file
-        if file.name in to_convert:
-            with stages.stage(f"{file.name}: FP16", options.command(file.name)):
-                ranges = _ranges(file, samples[file.name])
-                converted, audit = fp16_from_fp32(file, ranges, allow_partial=options.allow_partial)
-        finished.append(FinishedGraph(converted, audit, ()))
-    return finished, calibration
+    graphs: Sequence[FinishedGraph],
+    task: CheckpointTask,
+    options: ExportOptions,
+    static: Size | None,
+    stages: Stages,
+    content: BundleContent | None,
+) -> tuple[list[FinishedGraph], Found | None]:
+    """The graphs in the precision asked for, and what was found on the calibration photos; None where none was run.
 
-
-def _samples(
-    photos: PhotoSet, task: CheckpointTask, static: Size | None, names: Sequence[str]
-) -> dict[str, list[GraphSample]]:
-    """What each graph sees on the calibration photos, from the model itself.
-
-    With its float entropy path, whatever the bundle gets: so one graph alone (``--only``) is converted as in a whole
-    export, and the few latents that differ move no range.
+    ``content`` is the whole bundle in FP32, which ``--best`` needs.
     """
-    samples: dict[str, list[GraphSample]] = {name: [] for name in names}
-    resize = declared_resize(task.chain.teacher)
-    rates = task.chain.codec.spec.rates
-    for number, photo in enumerate(photos):
-        # The rates in turn, so that the ranges are those of all of them.
-        run = task.chain.run(resized_photo(fit_photo(photo.image, static, resize), resize), number % rates)
-        for name in names:
-            samples[name].append(run.graphs[name])
-    return samples
-
-
-def _ranges(file: OnnxGraph, samples: Sequence[GraphSample]) -> Ranges:
-    wanted = [spec.name for spec in file.inputs]
-    return measure_ranges(file.model, ({name: sample.inputs[name] for name in wanted} for sample in samples))
+    choices, only = options.precision, options.only
+    to_convert = [graph.onnx for graph in graphs if choices.converts and graph.onnx.role in CONVERTED_ROLES]
+    if not to_convert:
+        return list(graphs), None
+    with stages.stage("run calibration photos", options.command(only)):
+        found = Found(measured(to_convert, task, choices, static), {})
+    if choices.best is not None and content is not None:
+        with stages.stage("search for the best INT8", options.command()):
+            told = stages.watcher.advanced
+            found = searched(to_convert, content, found.measurements, choices, choices.best, told)
+    finished, names = [], {file.name for file in to_convert}
+    for graph in graphs:
+        if graph.name in names:
+            with stages.stage(f"{graph.name}: {choices.label}", options.command("" if choices.best else graph.name)):
+                finished.append(convert(graph.onnx, found, choices, allow_partial=options.allow_partial))
+        else:
+            finished.append(graph)
+    return finished, found
 
 
 def _with_engines(graph: FinishedGraph, options: ExportOptions, profile: SizeRange, stages: Stages) -> FinishedGraph:

@@ -170,7 +170,7 @@ def test_a_checkpoint_is_measured_with_its_float_path(
     asked = []
 
     def export(options: ExportOptions, watcher: object) -> None:
-        asked.append((options.entropy_path, options.fp16, options.task))
+        asked.append((options.entropy_path, options.precision.converts, options.task))
         shutil.copytree(demo_bundle, options.output)
 
     monkeypatch.setattr(subject, "export", export)

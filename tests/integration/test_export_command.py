@@ -92,7 +92,7 @@ def test_one_graph_alone_is_reported_and_not_bundled(tmp_path: Path) -> None:
     report = json.loads(result.stdout)
     (graph,) = report["graphs"]
     assert (graph["name"], graph["role"], graph["precision"]) == ("head", "head", "fp16")
-    assert graph["fp16"]["share_of_arithmetic"] > 0.9
+    assert graph["audit"]["share_of_arithmetic"] > 0.9
     assert report["bundle"] is None
     assert set(report["seconds"]) == {"load checkpoint", "head: ONNX", "run calibration photos", "head: FP16"}
     assert list(tmp_path.iterdir()) == []

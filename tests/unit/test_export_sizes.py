@@ -12,6 +12,7 @@ from ptp_export.coded_sizes import coded_sizes
 from ptp_export.engines.choices import BuildChoices
 from ptp_export.engines.options_cli import cache_folder
 from ptp_export.options import ENGINE_RANGE, WHOLE_RANGE, ExportOptions
+from ptp_export.precision.choices import Loss, PrecisionChoices
 from ptp_export.sizes import Size, SizeRange
 from ptp_export.tensor_spec import TensorSpec, factor_and_symbol
 from ptp_runtime.errors import UsageError
@@ -70,7 +71,7 @@ def _options(**changes: object) -> ExportOptions:
         "task": "seg",
         "checkpoint": "a folder",
         "output": Path("out/bundle"),
-        "fp16": True,
+        "precision": PrecisionChoices(fp16=True),
         "accepted": WHOLE_RANGE,
         "profile": ENGINE_RANGE,
         "targets": ("tensorrt-rtx", "onnx"),
@@ -93,22 +94,32 @@ def _options(**changes: object) -> ExportOptions:
             "accepted": SizeRange(Size(64, 64), Size(100, 200), Size(300, 400)),
             "profile": SizeRange(Size(64, 64), Size(100, 200), Size(300, 400)),
         },
-        {"fp16": False, "targets": (), "devices": (), "overwrite": False, "allow_partial": True},
+        {"precision": PrecisionChoices(), "targets": (), "devices": (), "overwrite": False, "allow_partial": True},
+        {"precision": PrecisionChoices(int8=True, observer="entropy", ranges=Path("ranges.json"))},
+        {"precision": PrecisionChoices(fp16=True, int8=True, calibration=Path("photos"), save_ranges=Path("r.json"))},
+        {"precision": PrecisionChoices(int8=True, best=Loss(0.025, 1.5))},
         {"choices": BuildChoices(("version",), strip_weights=True, require_proof="network")},
     ],
 )
 def test_the_repeating_command_asks_for_the_same_export(changes: dict[str, object]) -> None:
     options = _options(**changes)
-    words = shlex.split(options.command("head"))
+    only = "" if options.precision.best else "head"
+    words = shlex.split(options.command(only))
     assert words[0] == "ptp-export"
     context = export_command.make_context("ptp-export", words[1:])
     read = context.params
     assert (read["task"], read["checkpoint"], read["output"]) == ("seg", "a folder", Path("out/bundle"))
-    assert (read["fp16"], read["targets"], read["devices"]) == (options.fp16, options.targets, options.devices)
+    assert (read["targets"], read["devices"]) == (options.targets, options.devices)
+    asked_of_precision = ("fp16", "int8", "observer", "calibration", "ranges", "save_ranges")
+    assert [read[name] for name in asked_of_precision] == [
+        getattr(options.precision, name) for name in asked_of_precision
+    ]
+    if options.precision.best is not None:
+        assert (read["best"], read["max_bpp_loss"], read["max_metric_loss"]) == (True, "2.5%", 1.5)
     assert (read["overwrite"], read["allow_partial"], read["only"]) == (
         options.overwrite,
         options.allow_partial,
-        "head",
+        only,
     )
     asked = ("compatible", "strip_weights", "require_proof")
     assert [read[name] or "" for name in asked] == [getattr(options.choices, name) or "" for name in asked]

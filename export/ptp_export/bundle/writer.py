@@ -52,7 +52,7 @@ class FinishedGraph:
 
     Attributes:
         onnx: the file.
-        audit: of its conversion to FP16; None in FP32.
+        audit: of its conversion to FP16 or INT8; None in FP32.
         engines: one a target.
     """
 
@@ -66,10 +66,10 @@ class FinishedGraph:
 
     @property
     def precision(self) -> str:
-        """``integer``, ``fp16`` or ``fp32``, of the arithmetic inside."""
+        """``integer``, or the shortest of ``int8``, ``fp16`` and ``fp32`` that any layer computes in."""
         if self.onnx.integer:
             return "integer"
-        return "fp32" if self.audit is None else "fp16"
+        return "fp32" if self.audit is None else self.audit.precision
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,8 @@ import onnx
 from ptp_calibration import TensorRange
 from ptp_export.onnx_graph import OnnxGraph
 from ptp_export.precision.audit import LayerPrecision, PrecisionAudit
-from ptp_export.precision.cost import CONVOLUTIONS, multiply_accumulates
+from ptp_export.precision.cost import multiply_accumulates
 from ptp_export.precision.typed_graph import TypedGraph
-
-_PRODUCTS = CONVOLUTIONS | {"MatMul", "Gemm"}
 
 
 def audit_of_file(graph: OnnxGraph, shapes: Mapping[str, tuple[int, ...]]) -> PrecisionAudit:
@@ -26,9 +24,9 @@ def audit_of_file(graph: OnnxGraph, shapes: Mapping[str, tuple[int, ...]]) -> Pr
     typed, sizes = TypedGraph(graph.model), _sizes(graph.model, shapes)
     layers = []
     for node in graph.model.graph.node:
-        if not typed.is_layer(node) or node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+        if not typed.is_layer(node):
             continue
-        kind = _computes_in(node, typed)
+        kind = typed.computes_in(node)
         layers.append(LayerPrecision(node.name, node.op_type, kind, kind, "", multiply_accumulates(node, typed, sizes)))
     return PrecisionAudit(tuple(layers), {})
 
@@ -36,15 +34,6 @@ def audit_of_file(graph: OnnxGraph, shapes: Mapping[str, tuple[int, ...]]) -> Pr
 def products_of(audit: PrecisionAudit) -> PrecisionAudit:
     """The layers that multiply, which are the ones worth a proof in a graph that was never converted."""
     return PrecisionAudit(tuple(layer for layer in audit.layers if layer.multiply_accumulates), {})
-
-
-def _computes_in(node: onnx.NodeProto, typed: TypedGraph) -> str:
-    """``int8`` for a product of two dequantised operands, else the type of its results."""
-    if node.op_type in _PRODUCTS:
-        writers = [typed.writers.get(name) for name in node.input[:2]]
-        if all(writer is not None and writer.op_type == "DequantizeLinear" for writer in writers):
-            return "int8"
-    return typed.computes_in(node)
 
 
 def _sizes(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, TensorRange]:

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from ptp_export.options import WHOLE_RANGE, ExportOptions
 from ptp_export.oracle.checkpoint_task import CheckpointTask, load_task
 from ptp_export.pipeline import export
+from ptp_export.precision.choices import PrecisionChoices
 from ptp_export.stages import StageWatcher
 from ptp_model.teachers import Teacher
 from ptp_runtime.bundle import Bundle
@@ -114,8 +115,9 @@ def _with_teacher(checkpoint: str, task: str) -> tuple[CheckpointTask, Teacher]:
 
 def _subject(session: Session, loaded: CheckpointTask, teacher: Teacher) -> Subject:
     spec = loaded.chain.codec.spec
-    halves = any(graph.precision == "fp16" for graph in session.manifest.graphs)
-    title = f"ptp {spec.preset}, {loaded.name}, {'FP16' if halves else 'FP32'}"
+    found = {graph.precision for graph in session.manifest.graphs}
+    precision = next(name for name in ("int8", "fp16", "fp32") if name in found)
+    title = f"ptp {spec.preset}, {loaded.name}, {precision.upper()}"
     return Subject(session, teacher, title, loaded.digest)
 
 
@@ -124,7 +126,7 @@ def _options(checkpoint: str, task: str, output: Path) -> ExportOptions:
         task=task,
         checkpoint=checkpoint,
         output=output,
-        fp16=False,
+        precision=PrecisionChoices(),
         accepted=WHOLE_RANGE,
         profile=WHOLE_RANGE,
         targets=(),

@@ -9,12 +9,16 @@ from typing import Any
 
 from ptp_calibration import TensorRange
 from ptp_export.precision.cost import CONVOLUTIONS, multiply_accumulates
-from ptp_export.precision.exclusions import Exclusion
+from ptp_export.precision.request import PrecisionRequest
 from ptp_export.precision.typed_graph import TypedGraph
 from ptp_runtime.errors import PrecisionNotMetError
 
-#: A graph with less of its arithmetic in FP16 than this does not deserve the label.
+#: A graph with less of its arithmetic in the precision that was asked for than this does not deserve the label.
 LEAST_SHARE = 0.5
+
+#: Shorter first. Weights alone in INT8 make files smaller; the arithmetic is that of floats.
+_LENGTH = {"int8": 0, "fp16": 1, "weight-only": 2, "fp32": 2}
+_SHORT = ("int8", "fp16")
 
 
 @dataclass(frozen=True)
@@ -24,8 +28,9 @@ class LayerPrecision:
     Attributes:
         node: name of the node in the FP32 graph and in the converted one.
         operator: ONNX operator.
-        asked, got: ``fp16`` or ``fp32``.
-        exclusion: name of the exclusion that asked for FP32, or empty.
+        asked: ``int8``, ``fp16`` or ``fp32``.
+        got: one of them, or ``weight-only``: its weights alone are INT8.
+        exclusion: name of the exclusion that asked for more than what was asked of the graph, or empty.
         multiply_accumulates: at the size measured.
     """
 
@@ -38,8 +43,8 @@ class LayerPrecision:
 
     @property
     def short(self) -> bool:
-        """FP16 was asked and not got."""
-        return self.asked == "fp16" and self.got != "fp16"
+        """It got more bits than were asked."""
+        return _LENGTH[self.got] > _LENGTH[self.asked]
 
 
 @dataclass(frozen=True)
@@ -49,32 +54,68 @@ class PrecisionAudit:
     Attributes:
         layers: every node that computes floats from floats.
         exclusions: exclusion name → reason, of those that apply.
+        asked: of the graph: ``int8`` or ``fp16``.
+        least_share: of the multiply-accumulates that must be in it.
     """
 
     layers: tuple[LayerPrecision, ...]
     exclusions: Mapping[str, str]
+    asked: str = "fp16"
+    least_share: float = LEAST_SHARE
+
+    @property
+    def precision(self) -> str:
+        """The shortest that any layer got: ``int8``, ``fp16`` or ``fp32``."""
+        got = {layer.got for layer in self.layers}
+        return next((precision for precision in _SHORT if precision in got), "fp32")
 
     @property
     def share_of_layers(self) -> float:
-        """Layers in FP16 over all layers."""
-        return sum(1 for _ in self._half()) / max(1, len(self.layers))
+        """Layers in less than FP32 over all layers."""
+        return sum(1 for _ in self._shortened()) / max(1, len(self.layers))
 
     @property
     def share_of_convolutions(self) -> float:
-        """Convolutions in FP16 over all convolutions; 1 when there are none."""
+        """Convolutions in less than FP32 over all convolutions; 1 when there are none."""
         convolutions = [layer for layer in self.layers if layer.operator in CONVOLUTIONS]
-        return sum(layer.got == "fp16" for layer in convolutions) / len(convolutions) if convolutions else 1.0
+        return sum(layer.got in _SHORT for layer in convolutions) / len(convolutions) if convolutions else 1.0
 
     @property
     def share_of_arithmetic(self) -> float:
-        """Multiply-accumulates in FP16 over all; by layers where there are none."""
+        """Multiply-accumulates in less than FP32 over all; by layers where there are none."""
         total = sum(layer.multiply_accumulates for layer in self.layers)
-        return sum(layer.multiply_accumulates for layer in self._half()) / total if total else self.share_of_layers
+        return sum(layer.multiply_accumulates for layer in self._shortened()) / total if total else self.share_of_layers
+
+    @property
+    def arithmetic(self) -> dict[str, float]:
+        """Precision → share of the multiply-accumulates."""
+        total = sum(layer.multiply_accumulates for layer in self.layers)
+        shares: dict[str, float] = {}
+        for layer in self.layers:
+            if layer.multiply_accumulates:
+                shares[layer.got] = shares.get(layer.got, 0.0) + layer.multiply_accumulates / total
+        return shares
 
     @property
     def shortfall(self) -> tuple[LayerPrecision, ...]:
-        """Layers that should be in FP16 and are not."""
+        """Layers that got more bits than were asked."""
         return tuple(layer for layer in self.layers if layer.short)
+
+    def sentence(self) -> str:
+        """Products by precision, and why some are not in the shortest: ``41 of 44 products INT8, …``."""
+        products = [layer for layer in self.layers if layer.multiply_accumulates]
+        wanted = self.asked
+        met = [layer for layer in products if layer.got == wanted]
+        shares = self.arithmetic
+        parts = [
+            f"{len(met)} of {len(products)} convolutions and matrix products {wanted.upper()}"
+            f" ({shares.get(wanted, 0.0):.1%} of the arithmetic)"
+        ]
+        rest = Counter((layer.got, layer.exclusion or "no reason") for layer in products if layer.got != wanted)
+        parts += [
+            f"{count} {got if got == 'weight-only' else got.upper()} ({why})" for (got, why), count in rest.items()
+        ]
+        return "; ".join(parts)
 
     def with_engine(self, computed: Mapping[str, str]) -> PrecisionAudit:
         """The audit of an engine's network: ``computed`` maps node names to what the network computes in.
@@ -88,27 +129,34 @@ class PrecisionAudit:
         if allow_partial:
             return
         hint = "look at the audit in the manifest, or accept it with --allow-partial"
+        wanted = self.asked.upper()
         if self.shortfall:
             worst = sorted(self.shortfall, key=lambda layer: -layer.multiply_accumulates)[:3]
             named = ", ".join(f"{layer.operator} {layer.node}" for layer in worst)
+            found = ", ".join(sorted({_words(layer.got) for layer in self.shortfall}))
             raise PrecisionNotMetError(
-                f"FP16 was not reached in the graph {name!r}",
-                expected="every layer in FP16 that no named exclusion keeps in FP32",
-                got=f"{len(self.shortfall)} layers in FP32, such as {named}",
+                f"{wanted} was not reached in the graph {name!r}",
+                expected=f"every layer in {wanted} that no named exclusion keeps from it",
+                got=f"{len(self.shortfall)} layers in {found}, such as {named}",
                 hint=hint,
             )
-        if self.share_of_arithmetic < LEAST_SHARE:
+        share = self.arithmetic.get("int8", 0.0) if wanted == "INT8" else self.share_of_arithmetic
+        if share < self.least_share:
             raise PrecisionNotMetError(
-                f"the exclusions leave too little of the graph {name!r} in FP16",
-                expected=f"at least {LEAST_SHARE:.0%} of the multiply-accumulates",
-                got=f"{self.share_of_arithmetic:.1%} (exclusions: {', '.join(self.exclusions) or 'none'})",
+                f"the exclusions leave too little of the graph {name!r} in {wanted}",
+                expected=f"at least {self.least_share:.0%} of the multiply-accumulates",
+                got=f"{share:.1%} (exclusions: {', '.join(self.exclusions) or 'none'})",
                 hint=hint,
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Shares, exclusions with their reasons and counts, and every layer in FP32, as JSON values."""
+        """Shares, exclusions with their reasons and counts, and every layer that was kept from what was asked, as JSON
+        values: ``layers_in_fp32`` those in FP32, ``layers_not_int8`` of a graph in INT8 the products in anything else.
+        """
         counts = Counter(layer.exclusion for layer in self.layers if layer.exclusion)
         return {
+            "asked": self.asked,
+            "arithmetic": {name: round(share, 6) for name, share in sorted(self.arithmetic.items())},
             "share_of_arithmetic": round(self.share_of_arithmetic, 6),
             "share_of_convolutions": round(self.share_of_convolutions, 6),
             "share_of_layers": round(self.share_of_layers, 6),
@@ -117,51 +165,63 @@ class PrecisionAudit:
                 name: {"reason": reason, "layers": counts.get(name, 0)} for name, reason in self.exclusions.items()
             },
             "layers_in_fp32": [
-                {
-                    "node": layer.node,
-                    "operator": layer.operator,
-                    "asked": layer.asked,
-                    "exclusion": layer.exclusion,
-                    "multiply_accumulates": layer.multiply_accumulates,
-                }
+                _entry(layer)
                 for layer in self.layers
-                if layer.got != "fp16"
+                if layer.got not in _SHORT and (layer.exclusion or layer.asked != "fp32")
             ],
+            **({} if self.asked != "int8" else {"layers_not_int8": [_entry(layer) for layer in self._not_int8()]}),
         }
 
-    def _half(self) -> Iterable[LayerPrecision]:
-        return (layer for layer in self.layers if layer.got == "fp16")
+    def _shortened(self) -> Iterable[LayerPrecision]:
+        return (layer for layer in self.layers if layer.got in _SHORT)
+
+    def _not_int8(self) -> Iterable[LayerPrecision]:
+        return (layer for layer in self.layers if layer.multiply_accumulates and layer.got != "int8")
+
+
+def _entry(layer: LayerPrecision) -> dict[str, Any]:
+    return {
+        "node": layer.node,
+        "operator": layer.operator,
+        "asked": layer.asked,
+        "got": layer.got,
+        "exclusion": layer.exclusion,
+        "multiply_accumulates": layer.multiply_accumulates,
+    }
+
+
+def _words(precision: str) -> str:
+    return "INT8 for weights alone" if precision == "weight-only" else precision.upper()
 
 
 def audit_precision(
-    before: TypedGraph, after: TypedGraph, exclusions: Iterable[Exclusion], ranges: Mapping[str, TensorRange]
+    before: TypedGraph, after: TypedGraph, request: PrecisionRequest, ranges: Mapping[str, TensorRange]
 ) -> PrecisionAudit:
     """Compare the FP32 graph with the converted one, layer by layer.
 
     Args:
         before: the FP32 graph.
         after: what a conversion made of it; types are read from the graph itself, not from the conversion's plan.
-        exclusions: what the conversion was told to leave.
+        request: what the conversion was told.
         ranges: sizes of the FP32 graph's tensors.
     """
-    kept = {node: exclusion.name for exclusion in exclusions for node in exclusion.nodes}
     converted = {node.name: node for node in after.graph.node}
     layers = []
     for node in before.graph.node:
         if not before.is_layer(node):
             continue
         twin = converted.get(node.name)
+        asked, exclusion = request.of(node)
         layers.append(
             LayerPrecision(
                 node=node.name,
                 operator=node.op_type,
-                asked="fp32" if node.name in kept else "fp16",
+                asked=asked,
                 got="fp32" if twin is None else after.computes_in(twin),
-                exclusion=kept.get(node.name, ""),
+                exclusion=exclusion,
                 multiply_accumulates=multiply_accumulates(node, before, ranges),
             )
         )
     used = {layer.exclusion for layer in layers}
-    return PrecisionAudit(
-        tuple(layers), {exclusion.name: exclusion.reason for exclusion in exclusions if exclusion.name in used}
-    )
+    reasons = {exclusion.name: exclusion.reason for exclusion in request.exclusions if exclusion.name in used}
+    return PrecisionAudit(tuple(layers), reasons, request.label, request.least_share)

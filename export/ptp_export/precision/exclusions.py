@@ -43,12 +43,12 @@ def find_exclusions(typed: TypedGraph, ranges: Mapping[str, TensorRange]) -> tup
         (
             "gdn",
             "GDN squares its input, which leaves float16 from |x| = 256 on; square to quotient stay in FP32",
-            lambda: _gdn(typed),
+            lambda: gdn_nodes(typed),
         ),
         (
             "stem",
             "the teacher's own first layers: float16 weights there alone move the y of the demo by 0.35 %",
-            lambda: _stem(typed),
+            lambda: stem_nodes(typed),
         ),
         ("layer-norm", "the variance is a sum of squares over channels", lambda: _of_type(typed, _NORMS)),
         (
@@ -101,7 +101,7 @@ def _of_type(typed: TypedGraph, operators: Iterable[str]) -> Iterable[str]:
     return (node.name for node in typed.graph.node if node.op_type in wanted)
 
 
-def _gdn(typed: TypedGraph) -> Iterable[str]:
+def gdn_nodes(typed: TypedGraph) -> Iterable[str]:
     """Nodes of every x·x → Conv → Sqrt → Div or Mul chain."""
     for root in typed.graph.node:
         if root.op_type != "Sqrt":
@@ -118,7 +118,7 @@ def _gdn(typed: TypedGraph) -> Iterable[str]:
                 yield reader.name
 
 
-def _stem(typed: TypedGraph) -> Iterable[str]:
+def stem_nodes(typed: TypedGraph) -> Iterable[str]:
     """Nodes from the image to what the learned layers read, where a frozen stem lies between."""
     found, waiting, convolutions = [], [PIXELS], 0
     while waiting:

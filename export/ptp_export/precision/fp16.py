@@ -13,6 +13,7 @@ from ptp_export.onnx_graph import OnnxGraph, onnx_graph
 from ptp_export.onnx_passes.graph_pass import GraphPass
 from ptp_export.precision.audit import PrecisionAudit, audit_precision
 from ptp_export.precision.exclusions import Exclusion, find_exclusions
+from ptp_export.precision.request import PrecisionRequest
 from ptp_export.precision.typed_graph import SOURCES, TypedGraph
 from ptp_runtime.errors import ExportError
 
@@ -79,7 +80,7 @@ class Fp16FromFp32(GraphPass):
                 raise self.violated(f"the tensor {old.name!r} changed at the graph's border")
         typed = TypedGraph(after)
         for node in after.graph.node:
-            if node.name in self._excluded and typed.is_layer(node) and typed.computes_in(node) != "fp32":
+            if node.name in self._excluded and typed.is_layer(node) and typed.computes_in(node) == "fp16":
                 raise self.violated(f"the excluded node {node.name!r} was converted")
 
 
@@ -187,6 +188,23 @@ def fp16_from_fp32(
         PrecisionNotMetError: FP16 was not reached where it should have been.
         ExportError: a tensor was not measured.
     """
+    typed = TypedGraph(graph.model)
+    require_convertible(graph, typed, ranges)
+    exclusions = find_exclusions(typed, ranges)
+    converted = onnx_graph(graph.name, graph.role, Fp16FromFp32(exclusions)(graph.model))
+    request = PrecisionRequest(half=True, half_exclusions=exclusions)
+    audit = audit_precision(typed, TypedGraph(converted.model), request, ranges)
+    audit.require_met(graph.name, allow_partial=allow_partial)
+    return converted, audit
+
+
+def require_convertible(graph: OnnxGraph, typed: TypedGraph, ranges: Mapping[str, TensorRange]) -> None:
+    """Refuse a graph of the entropy path, and one whose tensors were not all measured.
+
+    Raises:
+        EntropyPathError: the graph belongs to the entropy path.
+        ExportError: a tensor was not measured.
+    """
     if graph.role == "entropy":
         raise EntropyPathError(
             f"the graph {graph.name!r} belongs to the entropy path and is never converted",
@@ -194,7 +212,6 @@ def fp16_from_fp32(
             got="role entropy",
             hint="leave it in FP32: encoder and decoder must compute the same integers",
         )
-    typed = TypedGraph(graph.model)
     measured = {name for node in graph.model.graph.node for name in typed.float_outputs(node)}
     missing = sorted(measured - set(ranges))
     if missing:
@@ -203,8 +220,3 @@ def fp16_from_fp32(
             got=", ".join(missing[:4]),
             hint="measure the ranges of this very file on real photos first",
         )
-    exclusions = find_exclusions(typed, ranges)
-    converted = onnx_graph(graph.name, graph.role, Fp16FromFp32(exclusions)(graph.model))
-    audit = audit_precision(typed, TypedGraph(converted.model), exclusions, ranges)
-    audit.require_met(graph.name, allow_partial=allow_partial)
-    return converted, audit

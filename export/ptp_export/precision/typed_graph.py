@@ -25,6 +25,12 @@ SOURCES = frozenset(
     {"Cast", "CastLike", "Constant", "ConstantOfShape", "EyeLike", "Range", "RandomNormal", "RandomUniform"}
 )
 
+#: Operators between floats and integers: they say what a product computes in and are no layers themselves.
+QUANTISERS = frozenset({"QuantizeLinear", "DequantizeLinear"})
+
+#: Operators that multiply, and so may compute on integers.
+PRODUCTS = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm"})
+
 
 @dataclass(frozen=True)
 class TypedGraph:
@@ -83,13 +89,22 @@ class TypedGraph:
         )
 
     def is_layer(self, node: onnx.NodeProto) -> bool:
-        """Whether the node computes floats from floats (and does not merely move them)."""
+        """Whether the node computes floats from floats (and does not merely move or round them)."""
         computes = bool(self.float_outputs(node)) and bool(self.float_inputs(node))
-        return computes and node.op_type not in MOVEMENT and node.op_type not in SOURCES
+        return computes and not any(node.op_type in group for group in (MOVEMENT, SOURCES, QUANTISERS))
 
     def computes_in(self, node: onnx.NodeProto) -> str:
-        """``fp16`` when every float output is float16, else ``fp32``."""
+        """``int8`` for a product of two dequantised operands, ``weight-only`` where its weights alone are; else
+        ``fp16`` when every float output is float16, or ``fp32``."""
+        if node.op_type in PRODUCTS:
+            dequantised = [self._is_dequantised(name) for name in node.input[:2]]
+            if dequantised[1]:
+                return "int8" if dequantised[0] else "weight-only"
         return "fp16" if all(self.types[name] == TensorProto.FLOAT16 for name in self.float_outputs(node)) else "fp32"
+
+    def _is_dequantised(self, name: str) -> bool:
+        writer = self.writers.get(name)
+        return writer is not None and writer.op_type == "DequantizeLinear"
 
     @cached_property
     def _opset(self) -> int:

@@ -16,32 +16,33 @@ from ptp_model.teachers import upsample_logits
 from ptp_runtime.entropy_path import Place, place_of
 from ptp_runtime.latents import Latents
 from ptp_runtime.manifest import Manifest
-from ptp_runtime.session import Decoded, Encoded, Session
+from ptp_runtime.session import Decoded, Encoded
 from ptp_runtime.tasks import Classification, Detections, Segmentation, View
 
 
 def compare_chain(
-    session: Session,
+    manifest: Manifest,
     name: str,
     photo: NDArray[np.uint8],
     encoded: Encoded,
+    decoded: Decoded,
     run: ReferenceRun,
     rate: int,
     limit: ChainLimit,
 ) -> ChainResult:
-    """Decode a photo's stream with the runtime, and compare with the model's run on the same photo.
+    """Compare what the runtime made of a photo with the model's run on the same photo.
 
     Args:
-        session: the opened bundle.
+        manifest: of the bundle.
         name: of the photo.
         photo: uint8 [H, W, 3].
         encoded: what the session made of it, with every step.
+        decoded: what it made of that stream, with every step.
         run: the model on that photo, resized as the bundle's task declares.
         rate: number of the rate of that run.
         limit: what is allowed.
     """
-    decoded = session.decode_detailed(encoded.data)
-    symbols = _symbols(encoded.latents, session.manifest)
+    symbols = _symbols(encoded.latents, manifest)
     return ChainResult(
         photo=name,
         rate=rate,

@@ -65,7 +65,7 @@ def verify_command(
             f"{bundle} does not compute what the checkpoint computes",
             expected="every limit kept",
             got=f"{len(failures)} failures, the first: {failures[0]}",
-            hint="export it again, without --fp16 if an FP16 graph is the one that fails",
+            hint="export it again; in more bits (without --int8 or --fp16) if a converted graph is the one that fails",
         )
 
 
@@ -123,6 +123,9 @@ def _show(report: Report) -> None:
     )
     click.echo()
     console.print(chain)
+    if report.gate is not None:
+        click.echo()
+        click.echo(report.gate.sentence())
     if report.integers is not None:
         click.echo()
         click.echo(_integers(report.integers))

@@ -42,6 +42,14 @@ class ChainLimit:
 
 
 @dataclass(frozen=True)
+class GateLimit:
+    """``bits``: share by which streams may be longer; ``metric``: points of the task's figure that may be lost."""
+
+    bits: float
+    metric: float
+
+
+@dataclass(frozen=True)
 class Limits:
     """All limits, as written.
 
@@ -98,6 +106,11 @@ class Limits:
     def rate_limit(self, task: str) -> float:
         """By what share an integer entropy path may make streams longer."""
         return float(self._find("rate", task=task)["cost"])
+
+    def gate_limit(self, precision: str, task: str) -> GateLimit:
+        """What a precision may cost."""
+        entry = self._find("gate", precision=precision, task=task)
+        return GateLimit(float(entry["bits"]), float(entry["metric"]))
 
     def _find(self, section: str, **keys: str) -> Mapping[str, Any]:
         for entry in self.tables.get(section, ()):

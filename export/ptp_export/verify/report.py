@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ptp_export.verify.gate import GateResult
 from ptp_export.verify.integers import IntegerResult
 from ptp_export.verify.limits import ChainLimit, FloatLimit, IntegerLimit
 from ptp_export.verify.measure import FloatError, IntegerError
@@ -194,6 +195,7 @@ class Report:
         graphs: one a graph of the bundle.
         chain: one a photo.
         integers: of an integer entropy path; None: the bundle has a float path.
+        gate: what the precision costs; None where it was not weighed.
     """
 
     bundle: str
@@ -207,6 +209,7 @@ class Report:
     graphs: Sequence[GraphResult]
     chain: Sequence[ChainResult]
     integers: IntegerResult | None = None
+    gate: GateResult | None = None
 
     def failures(self) -> list[str]:
         """One sentence for each limit passed, and one if nothing was compared."""
@@ -223,6 +226,7 @@ class Report:
                 found.append(f"{graph.name}: nothing was compared")
         for result in self.chain:
             found += [f"{result.photo}: {problem}" for problem in result.problems()]
+        found += [] if self.gate is None else self.gate.problems()
         return found + ([] if self.integers is None else self.integers.problems())
 
     @property
@@ -245,5 +249,6 @@ class Report:
             "failures": self.failures(),
             "graphs": [graph.to_dict() for graph in self.graphs],
             "chain": [result.to_dict() for result in self.chain],
+            "gate": None if self.gate is None else self.gate.to_dict(),
             "entropy": None if self.integers is None else self.integers.to_dict(),
         }

@@ -14,12 +14,14 @@ from ptp_export.oracle.photo_groups import shipped_set
 from ptp_export.oracle.photo_sizes import fit_photo, resized_photo
 from ptp_export.sizes import Size
 from ptp_export.verify.chain import compare_chain
+from ptp_export.verify.gate import Gate
 from ptp_export.verify.graphs import GraphComparison
 from ptp_export.verify.integers import IntegerCheck
 from ptp_export.verify.limits import Limits
 from ptp_export.verify.report import Report
 from ptp_runtime.bundle import Bundle
 from ptp_runtime.coder import warm_up
+from ptp_runtime.entropy_path import EntropyPath
 from ptp_runtime.errors import CheckpointError, UsageError, VerificationError
 from ptp_runtime.golden.gate import open_graphs
 from ptp_runtime.images import load_image, padded_size
@@ -79,6 +81,9 @@ def verify_bundle(
     with Session(bundle, graphs, tables, read_gains(bundle), golden=golden) as session:
         comparison = GraphComparison(manifest, graphs.by_name, limits)
         limit = limits.chain_limit(_precision(manifest), manifest.task.name)
+        entropy_path = EntropyPath(manifest, graphs.by_name, tables.scale_count)
+        allowed = limits.gate_limit(_precision(manifest), manifest.task.name)
+        gate = Gate(manifest, entropy_path, tables, task.chain.teacher, allowed)
         chain = []
         for number, photo in enumerate(used.photos, start=1):
             watcher.photo(number, len(used), photo.name)
@@ -88,7 +93,9 @@ def verify_bundle(
             run = reference.run(resized_photo(pixels, manifest.preprocessing.resize), rate)
             comparison.add(run)
             encoded = session.encode_detailed(pixels, rate=rate)
-            chain.append(compare_chain(session, photo.name, pixels, encoded, run, rate, limit))
+            decoded = session.decode_detailed(encoded.data)
+            chain.append(compare_chain(manifest, photo.name, pixels, encoded, decoded, run, rate, limit))
+            gate.add(pixels, encoded, decoded, run)
             if integers is not None:
                 integers.add(run, encoded.latents)
         return Report(
@@ -103,6 +110,7 @@ def verify_bundle(
             graphs=comparison.results(),
             chain=chain,
             integers=None if integers is None else integers.result(),
+            gate=gate.result(),
         )
 
 
@@ -135,7 +143,9 @@ def _calibrated_on(manifest: Manifest) -> frozenset[str]:
 
 
 def _precision(manifest: Manifest) -> str:
-    return "fp16" if any(graph.precision == "fp16" for graph in manifest.graphs) else "fp32"
+    """The shortest of any graph's."""
+    found = {graph.precision for graph in manifest.graphs}
+    return next(precision for precision in ("int8", "fp16", "fp32") if precision in found)
 
 
 def _fitting(pixels: NDArray[np.uint8], manifest: Manifest) -> NDArray[np.uint8]:
