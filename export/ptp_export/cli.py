@@ -27,8 +27,12 @@ _EPILOG = """\b
 Examples:
   ptp-export --task seg --fp16 -o bundle
   ptp-export --task seg --int8 --fp16 --best --calibration photos -o bundle
+  ptp-export --task seg --task det --task cls --shared -o bundle
   ptp-export --task det --size 512x768 --target tensorrt-rtx -o bundle
   ptp-export --task view --checkpoint my-checkpoint --max-size 1088x1920 --target tensorrt-rtx -o bundle
+
+\b
+ptp-export prompt adds a task to a bundle that --shared made (ptp-export prompt --help).
 
 \b
 Exit codes: 0 done, 2 a request that makes no sense, 7 an unusable checkpoint, 8 a stage failed or a precision was
@@ -38,8 +42,14 @@ not reached (the message holds the command that repeats it), 10 a builder is not
 
 @click.command(cls=PtpCommand, name="export", epilog=_EPILOG)
 @click.option(
-    "--task", type=click.Choice(TASKS), required=True, help="seg: mask; det: boxes; cls: ImageNet class; view: photo."
+    "--task",
+    "tasks",
+    type=click.Choice(TASKS),
+    required=True,
+    multiple=True,
+    help="seg: mask; det: boxes; cls: ImageNet class; view: photo. Repeatable with --shared, the main one first.",
 )
+@click.option("--shared", is_flag=True, help="One set of codec graphs for several tasks, whose prompts are inputs.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Bundle (a directory) to write.")
 @click.option(
     "--checkpoint", default="demo", show_default=True, help="Checkpoint folder, or 'demo' for the shipped one."
@@ -89,7 +99,8 @@ not reached (the message holds the command that repeats it), 10 a builder is not
 @engine_options
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def export_command(
-    task: str,
+    tasks: tuple[str, ...],
+    shared: bool,
     output: Path,
     checkpoint: str,
     precision: PrecisionChoices,
@@ -114,6 +125,14 @@ def export_command(
     A bundle is all that a device needs; it is read without torch. Every graph is cut, exported, converted and built on
     its own, and the table at the end says what came of it.
     """
+    tasks = tuple(dict.fromkeys(tasks))
+    if len(tasks) > 1 and not shared:
+        raise UsageError(
+            "a bundle of several tasks shares its graphs",
+            expected="one --task, or --shared",
+            got=" ".join(f"--task {task}" for task in tasks),
+            hint="add --shared, or export a bundle for each task",
+        )
     accepted, profile = _sizes(size, min_size, typical_size, max_size)
     logs = log_dir or output.with_name(output.name + ".log")
     if logs.exists() and not logs.is_dir():
@@ -124,7 +143,7 @@ def export_command(
             hint="remove it, or give another --log-dir",
         )
     options = ExportOptions(
-        task=task,
+        task=tasks[0],
         checkpoint=checkpoint,
         output=output,
         precision=precision,
@@ -140,9 +159,14 @@ def export_command(
         default_rate=default_rate,
         entropy_path=entropy_path,
         choices=choices,
+        shared=tasks if shared else (),
     )
-    from ptp_export.pipeline import export
     from ptp_export.progress import ProgressBar
+
+    if shared:
+        _export_shared(options, as_json)
+        return
+    from ptp_export.pipeline import export
 
     with ProgressBar(sys.stderr) as bar:
         result = export(options, bar)
@@ -150,6 +174,28 @@ def export_command(
         click.echo(json.dumps(_json(result), indent=2))
     else:
         _show(result)
+
+
+def _export_shared(options: ExportOptions, as_json: bool) -> None:
+    from ptp_export.progress import ProgressBar
+    from ptp_export.shared.export_shared import audit_of, export_shared
+
+    with ProgressBar(sys.stderr) as bar:
+        result = export_shared(options, options.shared, bar)
+    audit = audit_of(result)
+    if as_json:
+        click.echo(json.dumps({"bundle": str(options.output)} | audit, indent=2))
+        return
+    for name, task in audit["tasks"].items():
+        graphs = ", ".join(f"{graph} {precision}" for graph, precision in task["graphs"].items())
+        prompt = sum(task["prompt_bytes"].values())
+        click.echo(f"{name}: {graphs}; prompt of {prompt / 1000:.1f} kB; integers cost {task['cost']:+.2%} bits of y.")
+    size = sum(path.stat().st_size for path in options.output.rglob("*") if path.is_file())
+    total = sum(result.seconds.values())
+    click.echo(
+        f"Wrote {options.output} ({size / 1e6:.2f} MB) for {', '.join(options.shared)} in {total:.1f} s. Check it with:"
+        f" ptp verify {options.output} --task {options.shared[0]}"
+    )
 
 
 def _sizes(
@@ -271,8 +317,9 @@ def _precision(result: ExportResult) -> list[str]:
     lines += [f"Not shortened: {name} ({', '.join(at)} layers): {why}." for name, (why, at) in reasons.items()]
     best = result.search
     if best is not None:
+        count = len(best.weighed) or len(best.chosen)
         lines.append(
-            f"--best: {len(best.chosen)} of {len(best.weighed)} layers in INT8 cost {best.damage.bits:+.2%} bits and"
+            f"--best: {len(best.chosen)} of {count} layers in INT8 cost {best.damage.bits:+.2%} bits and"
             f" {best.damage.metric:+.2f} points of the task on the calibration photos."
         )
     return lines
@@ -297,7 +344,11 @@ def _entropy(result: ExportResult) -> list[str]:
 
 
 def main() -> None:
-    """Entry point of the console script ``ptp-export``."""
+    """Entry point of the console script ``ptp-export``, and of ``ptp-export prompt``."""
+    if sys.argv[1:2] == ["prompt"]:
+        from ptp_export.shared.prompt_cli import prompt_command
+
+        prompt_command.main(sys.argv[2:], prog_name="ptp-export prompt")
     export_command.main(prog_name="ptp-export")
 
 

@@ -42,6 +42,7 @@ class ExportOptions:
         only: name of the one graph to process, writing no bundle; empty for all.
         log_folder: where engine builds leave their logs.
         build_timeout_s: seconds one engine may take.
+        shared: all tasks of a shared bundle, ``task`` first; empty for a bundle of one task.
     """
 
     task: str
@@ -60,6 +61,7 @@ class ExportOptions:
     default_rate: int | None = None
     entropy_path: str = "integer"
     choices: BuildChoices = field(default_factory=BuildChoices)
+    shared: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
@@ -88,7 +90,9 @@ class ExportOptions:
 
     def command(self, only: str = "") -> str:
         """The command line that repeats this export, or one graph of it."""
-        words = ["ptp-export", "--task", self.task, "--checkpoint", self.checkpoint]
+        words = ["ptp-export", *(word for task in self.shared or (self.task,) for word in ("--task", task))]
+        words += ["--shared"] if self.shared else []
+        words += ["--checkpoint", self.checkpoint]
         words += self.precision.words()
         if self.entropy_path != "integer":
             words += ["--entropy-path", self.entropy_path]

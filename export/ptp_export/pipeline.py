@@ -20,10 +20,9 @@ from ptp_export.conversion.convert import (
     searched,
 )
 from ptp_export.conversion.search import SearchResult
-from ptp_export.engines.engine_from_onnx import Engine, engine_from_onnx
 from ptp_export.engines.targets import engine_target
+from ptp_export.engines.with_engines import with_engines
 from ptp_export.entropy.calibration_latents import calibration_latents
-from ptp_export.entropy.golden import covering_golden
 from ptp_export.entropy.integer_export import IntegerExport, integer_export
 from ptp_export.graphs.graphs_from_model import graphs_from_model
 from ptp_export.graphs.interface import Graph
@@ -32,7 +31,7 @@ from ptp_export.onnx_graph import OnnxGraph
 from ptp_export.options import ExportOptions
 from ptp_export.oracle.checkpoint_task import CheckpointTask, load_task
 from ptp_export.oracle.photo_groups import shipped_set
-from ptp_export.sizes import Size, SizeRange
+from ptp_export.sizes import Size
 from ptp_export.stages import Stages, StageWatcher
 from ptp_runtime.errors import StageFailedError, UsageError
 from ptp_runtime.manifest import Manifest
@@ -93,13 +92,13 @@ def export(options: ExportOptions, watcher: StageWatcher) -> ExportResult:
     finished = [FinishedGraph(file, None, ()) for file in files]
     if options.only:
         finished, _ = _in_precision(finished, task, options, sizes.static, stages, None)
-        finished = [_with_engines(graph, options, sizes.profile, stages) for graph in finished]
+        finished = [with_engines(graph, options, sizes.profile, stages) for graph in finished]
         return ExportResult(None, None, tuple(finished), stages.seconds, integers)
     with stages.stage("tables", options.command()):
         tables = tables_from_model(task.chain.codec)
     content = BundleContent(task, finished, tables, sizes.accepted, {}, options.default_rate, integers)
     finished, found = _in_precision(finished, task, options, sizes.static, stages, content)
-    finished = [_with_engines(graph, options, sizes.profile, stages) for graph in finished]
+    finished = [with_engines(graph, options, sizes.profile, stages) for graph in finished]
     calibrated = found is not None or integers is not None
     calibration = calibration_audit(found, shipped_set("calibration")) if calibrated else {}
     with stages.stage("write bundle", options.command()):
@@ -195,25 +194,3 @@ def _in_precision(
         else:
             finished.append(graph)
     return finished, found
-
-
-def _with_engines(graph: FinishedGraph, options: ExportOptions, profile: SizeRange, stages: Stages) -> FinishedGraph:
-    engines: list[Engine] = []
-    for name in options.engine_targets:
-        with stages.stage(f"{graph.name}: {name}", options.command(graph.name)):
-            options.log_folder.mkdir(parents=True, exist_ok=True)
-            engines.append(
-                engine_from_onnx(
-                    graph.onnx,
-                    engine_target(name),
-                    covering_golden(profile) if graph.onnx.integer else profile,
-                    options.log_folder,
-                    audit=graph.audit,
-                    allow_partial=options.allow_partial,
-                    devices=options.devices,
-                    timeout_s=options.build_timeout_s,
-                    choices=options.choices,
-                    told=stages.watcher.advanced,
-                )
-            )
-    return FinishedGraph(graph.onnx, graph.audit, tuple(engines))

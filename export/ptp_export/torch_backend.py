@@ -21,6 +21,7 @@ from ptp_export.graphs.graphs_from_model import graphs_from_model
 from ptp_export.graphs.interface import Graph
 from ptp_export.interop.torch_graphs import TorchGraph
 from ptp_export.oracle.checkpoint_task import load_task
+from ptp_export.stored_model import with_defaults
 from ptp_runtime.arithmetic import Arithmetic, cpu_arithmetic
 from ptp_runtime.bundle import Bundle
 from ptp_runtime.errors import BackendNotAvailableError, CheckpointError, EngineError
@@ -70,7 +71,7 @@ class TorchFileGraph:
     """
 
     def __init__(self, data: bytes, compiled: bool) -> None:
-        self._graph = TorchGraph(onnx.load_from_string(data))
+        self._graph = TorchGraph(with_defaults(onnx.load_from_string(data)))
         self._forward: Callable[..., Any] = _compiled(self._graph) if compiled else self._graph
         self.provider = _provider(compiled)
 

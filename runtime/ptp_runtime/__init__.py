@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
     from ptp_runtime.images import load_image
     from ptp_runtime.session import Session
+    from ptp_runtime.shared_session import SharedSession
     from ptp_runtime.tasks import Classification, Detections, Segmentation, View
 
 _HOMES = {
@@ -36,6 +37,7 @@ _HOMES = {
     "PtpError": "ptp_runtime.errors",
     "Segmentation": "ptp_runtime.tasks",
     "Session": "ptp_runtime.session",
+    "SharedSession": "ptp_runtime.shared_session",
     "StreamError": "ptp_runtime.errors",
     "UsageError": "ptp_runtime.errors",
     "View": "ptp_runtime.tasks",
@@ -55,6 +57,7 @@ __all__ = [
     "PtpError",
     "Segmentation",
     "Session",
+    "SharedSession",
     "StreamError",
     "UsageError",
     "View",

@@ -14,9 +14,10 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from ptp_runtime.errors import AlteredFileError, BundleError, ManifestError, MissingFileError
+from ptp_runtime.errors import AlteredFileError, BundleError, ManifestError, MissingFileError, TaskNotAvailableError
 from ptp_runtime.manifest import MANIFEST_NAME, EngineEntry, FileEntry, GraphEntry, Manifest, manifest_from_json
 from ptp_runtime.manifest.json_format import MANIFEST_LIMIT
+from ptp_runtime.signing import SIGNATURE_NAME
 
 _CHUNK = 1 << 20
 
@@ -27,28 +28,67 @@ class Bundle:
 
     Attributes:
         path: of the directory, absolute.
-        manifest: what the files are for.
+        manifest: what the files are for, of one task.
+        main: the manifest that lists all tasks; ``manifest`` itself where that is the task.
     """
 
     path: Path
     manifest: Manifest
+    main: Manifest
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Bundle:
+    def open(cls, path: str | os.PathLike[str], task: str | None = None) -> Bundle:
         """Open a bundle and verify the SHA-256 of each file that its manifest lists.
+
+        Args:
+            path: of the directory.
+            task: which of its tasks; None: its main one.
 
         Raises:
             MissingFileError: the directory, its manifest or a listed file is not there.
             AlteredFileError: a file is not the one that was exported; the message names it.
             ManifestError: the manifest cannot be understood, or points outside the bundle.
+            TaskNotAvailableError: the bundle does not serve the task.
         """
-        bundle = cls.open_unverified(path)
-        for entry in dict.fromkeys(bundle.manifest.files()):
+        bundle = cls.open_unverified(path, task)
+        for entry in dict.fromkeys((*bundle.main.files(), *bundle.manifest.files())):
             bundle.verify(entry)
         return bundle
 
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """All tasks that it serves, the main one first."""
+        return (self.main.task.name, *self.main.others)
+
+    def of_task(self, task: str) -> Bundle:
+        """The same bundle for another of its tasks; its files are verified when they are read.
+
+        Raises:
+            TaskNotAvailableError: it does not serve the task.
+            BundleError: that task's manifest cannot be used.
+        """
+        if task == self.manifest.task.name:
+            return self
+        if task == self.main.task.name:
+            return Bundle(self.path, self.main, self.main)
+        if task not in self.main.others:
+            raise TaskNotAvailableError(
+                f"the bundle {self.path} does not serve the task {task!r}",
+                expected=" or ".join(map(repr, self.tasks)),
+                got=repr(task),
+                hint=f"export one for it: ptp-export --task {task}",
+            )
+        manifest = manifest_from_json(self.read(self.main.others[task], MANIFEST_LIMIT))
+        if manifest.task.name != task or manifest.others:
+            raise ManifestError(
+                f"{self.main.others[task].file} is not the manifest of the task {task!r}",
+                got=repr(manifest.task.name),
+                hint="export the bundle again",
+            )
+        return Bundle(self.path, manifest, self.main)
+
     @classmethod
-    def open_unverified(cls, path: str | os.PathLike[str]) -> Bundle:
+    def open_unverified(cls, path: str | os.PathLike[str], task: str | None = None) -> Bundle:
         """Read the manifest alone. Whoever needs the files verifies them, each with :meth:`verify` or :meth:`read`.
 
         Raises:
@@ -69,7 +109,9 @@ class Bundle:
                 hint="check the path",
             )
         data = _read(folder, MANIFEST_NAME, MANIFEST_LIMIT)
-        return cls(folder, manifest_from_json(data))
+        manifest = manifest_from_json(data)
+        bundle = cls(folder, manifest, manifest)
+        return bundle if task is None else bundle.of_task(task)
 
     def verify(self, entry: FileEntry) -> int:
         """Hash one listed file without keeping it; returns its size in bytes. Errors as :meth:`open`."""
@@ -83,12 +125,16 @@ class Bundle:
         return size
 
     def read(self, entry: FileEntry | GraphEntry | EngineEntry, limit: int | None = None) -> bytes:
-        """The bytes of one listed file, hashed again. Errors as :meth:`open`.
+        """The bytes of one listed file, hashed again; of a graph with a prompt, both files. Errors as :meth:`open`.
 
         Args:
             entry: of the manifest.
             limit: refuse a larger file (:class:`BundleError`) without reading the rest of it; None: any size.
         """
+        if isinstance(entry, GraphEntry) and entry.prompt is not None:
+            data = b"".join(self.read(part, limit) for part in entry.stored())
+            _compare(FileEntry(entry.file, entry.sha256), hashlib.sha256(data).hexdigest())
+            return data
         data = _read(self.path, entry.file, limit)
         if limit is not None and len(data) > limit:
             raise BundleError(
@@ -100,6 +146,15 @@ class Bundle:
         _compare(FileEntry(entry.file, entry.sha256), hashlib.sha256(data).hexdigest())
         return data
 
+    def read_beside(self, name: str, limit: int) -> bytes:
+        """The bytes of the manifest or its signature, which no manifest lists; at most one more than the limit.
+
+        Raises:
+            MissingFileError: it is not there.
+            BundleError: it cannot be read.
+        """
+        return _read(self.path, name, limit)
+
     def engine(self, graph: str, target: str) -> EngineEntry | None:
         """The engine that stands for a graph on a target, or None where the bundle has none."""
         for engine in self.manifest.engines:
@@ -109,7 +164,8 @@ class Bundle:
 
     def unlisted(self) -> tuple[str, ...]:
         """Files in the directory that the manifest does not list; they are never used. Relative, sorted."""
-        listed = {entry.file for entry in self.manifest.files()} | {MANIFEST_NAME}
+        manifests = [self.main, *(self.of_task(task).manifest for task in self.main.others)]
+        listed = {entry.file for manifest in manifests for entry in manifest.files()} | {MANIFEST_NAME, SIGNATURE_NAME}
         found = (p.relative_to(self.path).as_posix() for p in self.path.rglob("*") if not p.is_dir())
         return tuple(sorted(name for name in found if name not in listed))
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from ptp_runtime.bitstream import StreamHeader
 from ptp_runtime.latents import Latents
 from ptp_runtime.rate import Rate
 from ptp_runtime.tasks import TaskOutput
@@ -30,6 +31,21 @@ class Encoded:
     latents: Latents
     tensors: Mapping[str, npt.NDArray[Any]]
     milliseconds: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Received:
+    """What :meth:`Session.receive` gives: a stream as latents, before any task has looked at them.
+
+    Attributes:
+        header: of the stream.
+        latents: as decoded.
+        size_bytes: of the stream.
+    """
+
+    header: StreamHeader
+    latents: Latents
+    size_bytes: int
 
 
 @dataclass(frozen=True)

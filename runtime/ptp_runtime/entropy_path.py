@@ -190,7 +190,8 @@ class EntropyPath:
         self._table_count = table_count
         self._carried = carried_tensors(manifest)
         self._last_reader = {tensor.name: number for number, entry in enumerate(self._steps) for tensor in entry.inputs}
-        self._synthesis = {tensor.name for tensor in manifest.graph_of_role("synthesis").inputs}
+        synthesis = [graph for graph in manifest.graphs if graph.role == "synthesis"]
+        self._synthesis = {tensor.name for graph in synthesis for tensor in graph.inputs}
 
     def places(self, rows: int, columns: int) -> tuple[Place, ...]:
         """Where each step codes in a latent of rows × columns, in the order of the schedule."""

@@ -17,7 +17,8 @@
     │   ├── ManifestError                   unreadable manifest, another schema, a missing field
     │   ├── MissingFileError                the manifest names a file that is not there
     │   ├── AlteredFileError                a file's digest differs from the manifest's
-    │   └── TaskNotAvailableError           the bundle or checkpoint lacks the task
+    │   ├── TaskNotAvailableError           the bundle or checkpoint lacks the task
+    │   └── UntrustedBundleError            nobody vouches for its engines, or it is another than the one vouched for
     ├── BackendError                    6
     │   ├── BackendNotAvailableError        library or device missing
     │   ├── EngineError                     an engine that will not load or run here
@@ -164,6 +165,10 @@ class AlteredFileError(BundleError):
 
 class TaskNotAvailableError(BundleError):
     """The bundle or the checkpoint lacks the task that was asked for."""
+
+
+class UntrustedBundleError(BundleError):
+    """Nobody vouches for the bundle's engines, or it is not the one that somebody vouched for."""
 
 
 class BackendError(PtpError):

@@ -9,28 +9,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal, overload
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ptp_runtime.backends import Backend, BackendChoice, LoadedGraphs
-from ptp_runtime.batches import run_batch
 from ptp_runtime.bundle import Bundle
 from ptp_runtime.coded_photo import coded_pixels, coded_shape
 from ptp_runtime.coder import StreamDecoder, warm_up
-from ptp_runtime.coding_results import Decoded, Encoded, Inference
+from ptp_runtime.coding_results import Decoded, Encoded, Inference, Received
 from ptp_runtime.decoder import decode_latents
 from ptp_runtime.encoder import encode_latents
 from ptp_runtime.entropy_path import EntropyPath, require_finite, require_shape, run_graph
-from ptp_runtime.errors import NotAStreamError, PtpError, TaskNotAvailableError, UsageError, WrongModelError
+from ptp_runtime.errors import NotAStreamError, UsageError, WrongModelError
 from ptp_runtime.golden.gate import open_graphs
 from ptp_runtime.golden.run import GoldenResult
 from ptp_runtime.images import lead_padding, load_image, network_input, padded_size
 from ptp_runtime.manifest import FileEntry, Manifest
+from ptp_runtime.manifest.model import SIDE_ROLES
 from ptp_runtime.rate import Rate
 from ptp_runtime.rate_gains import RateGains
+from ptp_runtime.session_batches import Image, SessionBatches
 from ptp_runtime.size_checks import require_size
 from ptp_runtime.speed import SpeedProfile, speed_profile
 from ptp_runtime.stopwatch import Stopwatch, observed
@@ -38,17 +39,16 @@ from ptp_runtime.stream_rules import StreamRules
 from ptp_runtime.tables import Tables
 from ptp_runtime.tasks import TaskOutput
 from ptp_runtime.tasks.dispatch import output_from_head, prepare
+from ptp_runtime.trust import admitted
 
 LATENT_STRIDE = 16
 HYPER_STRIDE = 64
 """Pixels per element of the latent and of the hyper-latent, along each side."""
 
-__all__ = ["Decoded", "Encoded", "Inference", "Session", "read_gains"]
-
-Image = str | os.PathLike[str] | npt.NDArray[np.uint8]
+__all__ = ["Decoded", "Encoded", "Image", "Inference", "Session", "read_gains"]
 
 
-class Session:
+class Session(SessionBatches):
     """An opened bundle. Use :meth:`open`; a session may be used from several threads.
 
     Attributes:
@@ -93,6 +93,7 @@ class Session:
         step_checks: bool = True,
         float_streams: str = "refuse",
         profile: str = "latency",
+        trust: str | os.PathLike[str] | None = None,
     ) -> Session:
         """Open a bundle, verify every file of it, load its graphs and run its golden test on them.
 
@@ -100,7 +101,7 @@ class Session:
             bundle: the directory that ``ptp-export`` wrote.
             backend: one of :data:`~ptp_runtime.backends.BACKEND_NAMES`: ``auto``, ``tensorrt``, ``cuda``, ``cpu`` …
             threads: of ONNX Runtime on the CPU, inside one operator; None: as the profile says.
-            task: the task that the caller counts on; None: whichever the bundle serves.
+            task: one of the bundle's tasks; None: its main one. :class:`~ptp_runtime.SharedSession` serves all.
             inexact: what to do with a backend that fails the golden test of an integer entropy path: ``refuse`` it;
                 let the ``cpu`` run the entropy path in its place; or ``auto``: the latter with ``backend="auto"``, else
                 the former. The streams are the same.
@@ -109,22 +110,18 @@ class Session:
                 threads wrote, or try ``any``; a decoder that differs is noticed either way.
             profile: ``latency``: all cores work on one photo; ``throughput``: each core has a photo of a batch to
                 itself. See :mod:`ptp_runtime.speed`.
+            trust: who vouches for the engines, which are code; see :func:`ptp_runtime.trust.admitted`.
 
         Raises:
-            BundleError: missing, altered, not understood, or (TaskNotAvailableError) for another task.
+            BundleError: missing, altered, not understood, untrusted, or (TaskNotAvailableError) for another task.
             BackendError: the backend is missing here, a graph does not load, or (InexactBackendError) its integers are
                 not those of every exact machine.
             UsageError: no such backend or choice.
         """
         speed = speed_profile(profile, threads)
-        opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
-        if task is not None and task != opened.manifest.task.name:
-            raise TaskNotAvailableError(
-                f"the bundle {opened.path} serves another task",
-                expected=repr(task),
-                got=repr(opened.manifest.task.name),
-                hint=f"export one for it: ptp-export --task {task}",
-            )
+        opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle, task)
+        opened = opened if task is None else opened.of_task(task)
+        opened = admitted(opened, backend, trust)
         tables = Tables.from_bytes(opened.read(opened.manifest.entropy.tables))
         _check_tables(tables, opened.manifest)
         gains = read_gains(opened)
@@ -141,6 +138,33 @@ class Session:
             float_streams=float_streams,
             speed=speed,
         )
+
+    def beside(self, bundle: Bundle, graphs: LoadedGraphs, golden: GoldenResult | None) -> Session:
+        """A session of another task of the same bundle, with the same choices.
+
+        Args:
+            bundle: for that task.
+            graphs: of it; closing the session closes them.
+            golden: what the golden test of that task gave.
+        """
+        tables = Tables.from_bytes(bundle.read(bundle.manifest.entropy.tables))
+        _check_tables(tables, bundle.manifest)
+        prepare(bundle.manifest.task)
+        return Session(
+            bundle,
+            graphs,
+            tables,
+            read_gains(bundle),
+            golden=golden,
+            step_checks=self._rules.step_checks,
+            float_streams=self._rules.float_streams,
+            speed=self.speed,
+        )
+
+    @property
+    def graphs(self) -> LoadedGraphs:
+        """The loaded graphs; they are closed with the session."""
+        return self._graphs
 
     @property
     def manifest(self) -> Manifest:
@@ -198,65 +222,6 @@ class Session:
         decoded = self._decode(encoded.data, keep_steps=False)
         return Inference(encoded.data, decoded.output, encoded.rate, encoded.milliseconds, decoded.milliseconds)
 
-    @overload
-    def encode_batch(
-        self,
-        images: Iterable[Image],
-        *,
-        rate: int | None = None,
-        workers: int | None = None,
-        on_error: Literal["raise"] = "raise",
-    ) -> list[bytes]: ...
-
-    @overload
-    def encode_batch(
-        self,
-        images: Iterable[Image],
-        *,
-        rate: int | None = None,
-        workers: int | None = None,
-        on_error: Literal["keep"],
-    ) -> list[bytes | PtpError]: ...
-
-    def encode_batch(
-        self,
-        images: Iterable[Image],
-        *,
-        rate: int | None = None,
-        workers: int | None = None,
-        on_error: str = "raise",
-    ) -> list[Any]:
-        """Several photos, of any sizes, as streams in the same order; each is the stream of :meth:`encode`.
-
-        Args:
-            images, rate: see :meth:`encode`; one rate for all.
-            workers: photos that are coded at a time; None: as the session's profile says.
-            on_error: see :func:`~ptp_runtime.batches.run_batch`: ``raise`` the first error of the batch, or ``keep``
-                the typed error in the place of its stream.
-
-        Raises:
-            PtpError: as :meth:`encode`, with a note that names the photo's number; or UsageError.
-        """
-        work = self.speed.workers if workers is None else workers
-        return run_batch(lambda image: self.encode(image, rate=rate), images, work, on_error)
-
-    @overload
-    def decode_batch(
-        self, streams: Iterable[bytes], *, workers: int | None = None, on_error: Literal["raise"] = "raise"
-    ) -> list[TaskOutput]: ...
-
-    @overload
-    def decode_batch(
-        self, streams: Iterable[bytes], *, workers: int | None = None, on_error: Literal["keep"]
-    ) -> list[TaskOutput | PtpError]: ...
-
-    def decode_batch(
-        self, streams: Iterable[bytes], *, workers: int | None = None, on_error: str = "raise"
-    ) -> list[Any]:
-        """The task's outputs of several streams, in the same order. Arguments and errors as :meth:`encode_batch`."""
-        work = self.speed.workers if workers is None else workers
-        return run_batch(self.decode, streams, work, on_error)
-
     def encode_detailed(self, image: Image, *, rate: int | None = None, keep_steps: bool = True) -> Encoded:
         """As :meth:`encode`, with every intermediate tensor and stage time.
 
@@ -295,6 +260,20 @@ class Session:
         return Encoded(data, size, latents, {**tensors, **latents.hyper}, watch.milliseconds)
 
     def _decode(self, data: bytes, *, keep_steps: bool) -> Decoded:
+        watch = Stopwatch()
+        return self.show(self.receive(data, watch, keep_steps=keep_steps), watch)
+
+    def receive(self, data: bytes, watch: Stopwatch, *, keep_steps: bool = False) -> Received:
+        """The first half of a decoding: the latents of a stream.
+
+        Args:
+            data: the stream.
+            watch: gets the stages.
+            keep_steps: see :meth:`encode_detailed`.
+
+        Raises:
+            StreamError, EngineError: as :meth:`decode`.
+        """
         self._require_open()
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise NotAStreamError(
@@ -303,16 +282,13 @@ class Session:
                 got=type(data).__name__,
                 hint="read the file first",
             )
-        watch = Stopwatch()
         entropy = self.manifest.entropy
         with watch("coder"):
             coder = StreamDecoder(data, self._tables, identity=entropy.identity, task=self.manifest.task.id)
         header = coder.header
         self._rules.check(header)
-        height, width = header.height, header.width
-        require_size(self.manifest, height, width)
-        original = (header.original_height or height, header.original_width or width)
-        rows, columns = padded_size(height, width, self.manifest.preprocessing.multiple)
+        require_size(self.manifest, header.height, header.width)
+        rows, columns = padded_size(header.height, header.width, self.manifest.preprocessing.multiple)
         shape = (entropy.latent_channels, rows // LATENT_STRIDE, columns // LATENT_STRIDE)
         latents = decode_latents(
             self._path,
@@ -322,6 +298,29 @@ class Session:
             keep_steps=keep_steps,
             hint=lambda: self._rules.out_of_step(header, self.backend.entropy.provider, self._golden_clause()),
         )
+        return Received(header, latents, len(data))
+
+    def show(self, received: Received, watch: Stopwatch, *, whole_photo: bool = True) -> Decoded:
+        """The second half of a decoding: what this session's task makes of latents, which may be another task's.
+
+        Args:
+            received: of :meth:`receive`, by a session of the same codec.
+            watch: gets the stages.
+            whole_photo: give the output in the photo's own pixels; else in those that were coded, of a stream that
+                holds a part of its photo.
+
+        Raises:
+            UsageError: this session does not take the size, or its bundle is an encoder's.
+            EngineError: a graph failed.
+        """
+        self._require_open()
+        header, latents = received.header, received.latents
+        height, width = header.height, header.width
+        require_size(self.manifest, height, width)
+        original = (header.original_height or height, header.original_width or width)
+        if not whole_photo:
+            original = (height, width)
+        rows, columns = padded_size(height, width, self.manifest.preprocessing.multiple)
         stride = self.manifest.feature.stride
         with watch("synthesis"):
             h = self._run("synthesis", {**latents.hyper, "y_int": latents.y_int} | self._gain(header.rate))["h"]
@@ -337,10 +336,17 @@ class Session:
         with watch("postprocess"):
             lead = lead_padding(height, width, self.manifest.preprocessing.lead_multiple)
             output = output_from_head(self.manifest.task, raw, (height, width), original, lead)
-        rate = Rate(len(data), height, width, *original)
+        rate = Rate(received.size_bytes, height, width, *original)
         return Decoded(output, rate, latents, {**latents.hyper, "h": h, **raw}, watch.milliseconds)
 
     def _run(self, role: str, tensors: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+        if role not in SIDE_ROLES[self.manifest.side]:
+            raise UsageError(
+                f"this bundle is the {self.manifest.side}'s side of one: it has no {role}",
+                expected="the other side's bundle, or the whole one",
+                got=str(self.bundle.path),
+                hint="see ptp split",
+            )
         entry = self.manifest.graph_of_role(role)
         return run_graph(self._graphs.by_name[entry.name], entry, tensors)
 

@@ -23,7 +23,7 @@ FORBIDDEN = {
     "torch", "torchvision", "compressai", "onnx", "onnx_ir", "onnxscript", "polygraphy", "safetensors", "scipy",
     "pandas", "matplotlib", "rich", "ptp_export", "ptp_calibration", "ptp_model",
 }
-OPTIONAL = {"onnxruntime", "tensorrt", "tensorrt_rtx", "cuda"}
+OPTIONAL = {"onnxruntime", "tensorrt", "tensorrt_rtx", "cuda", "cryptography"}
 attempted = []
 
 def importer():

@@ -264,7 +264,8 @@ def test_pieces_have_every_size_and_rate() -> None:
 def test_a_bundle_that_takes_no_photo_is_said() -> None:
     bundle = Bundle.open(CHECKERBOARD)
     pre = dataclasses.replace(bundle.manifest.preprocessing, height=(2048, 4096))
-    bundle = Bundle(bundle.path, dataclasses.replace(bundle.manifest, preprocessing=pre))
+    manifest = dataclasses.replace(bundle.manifest, preprocessing=pre)
+    bundle = Bundle(bundle.path, manifest, manifest)
 
     with pytest.raises(UsageError, match="none of the photos"):
         next(pieces(shipped_set("parity"), bundle, SMALL))

@@ -108,7 +108,7 @@ def test_the_repeating_command_asks_for_the_same_export(changes: dict[str, objec
     assert words[0] == "ptp-export"
     context = export_command.make_context("ptp-export", words[1:])
     read = context.params
-    assert (read["task"], read["checkpoint"], read["output"]) == ("seg", "a folder", Path("out/bundle"))
+    assert (read["tasks"], read["checkpoint"], read["output"]) == (("seg",), "a folder", Path("out/bundle"))
     assert (read["targets"], read["devices"]) == (options.targets, options.devices)
     asked_of_precision = ("fp16", "int8", "observer", "calibration", "ranges", "save_ranges")
     assert [read[name] for name in asked_of_precision] == [

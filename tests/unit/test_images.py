@@ -93,7 +93,9 @@ def test_another_array_is_refused(array: Any) -> None:
         load_image(array)
 
 
-@pytest.mark.parametrize("source", [None, 7, b"bytes", Image.new("RGB", (4, 4)), [[1, 2, 3]]], ids=str)
+@pytest.mark.parametrize(
+    "source", [None, 7, b"bytes", Image.new("RGB", (4, 4)), [[1, 2, 3]]], ids=lambda value: type(value).__name__
+)
 def test_another_type_is_refused(source: Any) -> None:
     with pytest.raises(UnsupportedImageError, match="expected a path"):
         load_image(source)

@@ -45,7 +45,7 @@ def test_the_longest_list_within_the_limits_is_found(layers: list[tuple[float, f
     costs = {name: layer[2] for name, layer in zip(names, layers, strict=True)}
     result = search(costs, bench.weigh, loss, lambda share, what: None)
     assert loss.holds(result.damage.bits, result.damage.metric)
-    order = [item.product for item in result.weighed]
+    order = [item.product for item in result.weighed] or names
     assert sorted(order) == sorted(names)
     assert list(result.chosen) == order[: len(result.chosen)]
     if len(result.chosen) < len(names):
@@ -62,6 +62,16 @@ def test_cheap_damage_for_much_arithmetic_comes_first() -> None:
     assert result.damage.metric == pytest.approx(0.1 * len(result.chosen))
 
 
+def test_where_everything_is_within_the_limits_nothing_is_weighed_alone() -> None:
+    names = _products(30)
+    bench = Bench(dict.fromkeys(names, 1e-4), dict.fromkeys(names, 0.01))
+    result = search(dict.fromkeys(names, 5), bench.weigh, Loss(0.01, 0.5), lambda share, what: None)
+    assert result.chosen == tuple(names)
+    assert result.weighed == ()
+    assert [len(tried) for tried in bench.lists] == [30]
+    assert result.damage.metric == pytest.approx(0.3)
+
+
 def test_nothing_within_the_limits_leaves_everything_in_floats() -> None:
     names = _products(4)
     bench = Bench(dict.fromkeys(names, 0.5), dict.fromkeys(names, 0.0))
@@ -73,7 +83,7 @@ def test_nothing_within_the_limits_leaves_everything_in_floats() -> None:
 
 def test_progress_grows_and_ends_below_one() -> None:
     names, shares = _products(9), []
-    bench = Bench(dict.fromkeys(names, 0.002), dict.fromkeys(names, 0.0))
+    bench = Bench(dict.fromkeys(names, 0.004), dict.fromkeys(names, 0.0))
     search(dict.fromkeys(names, 5), bench.weigh, Loss(), lambda share, what: shares.append(share))
     assert shares == sorted(shares)
     assert shares[-1] <= 1

@@ -192,7 +192,7 @@ def test_a_task_that_the_bundle_lacks_is_named(tmp_path: Path) -> None:
     bundle = write_pocket_bundle(tmp_path / "bundle", task="det")
 
     Session.open(bundle, backend=PocketBackend(), task="det").close()
-    with pytest.raises(TaskNotAvailableError, match="expected 'seg'; got 'det'"):
+    with pytest.raises(TaskNotAvailableError, match="expected 'det'; got 'seg'"):
         Session.open(bundle, backend=PocketBackend(), task="seg")
 
 

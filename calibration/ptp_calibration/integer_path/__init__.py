@@ -4,7 +4,15 @@ Integers travel in FP32 tensors. :func:`convert` makes the ONNX files, :func:`pr
 FP32 cannot round in them, and :class:`IntegerOracle` computes them in int64: what every backend must give.
 """
 
-from ptp_calibration.integer_path.conversion.convert import ConversionReport, IntegerPath, convert
+from ptp_calibration.integer_path.conversion.coding_loop import coded_bits
+from ptp_calibration.integer_path.conversion.convert import (
+    ConversionReport,
+    IntegerPath,
+    TogetherPaths,
+    convert,
+    convert_together,
+)
+from ptp_calibration.integer_path.conversion.further import FurtherTask, Sharing, convert_further
 from ptp_calibration.integer_path.errors import (
     ConversionError,
     GraphError,
@@ -13,6 +21,7 @@ from ptp_calibration.integer_path.errors import (
     NetworkError,
 )
 from ptp_calibration.integer_path.network import EntropyNetwork, LatentSample, Layer, Source, StepNetwork
+from ptp_calibration.integer_path.onnx_from_layers import hyper_name
 from ptp_calibration.integer_path.precision import IntegerPrecision
 from ptp_calibration.integer_path.proof.certificate import LayerProof, prove
 from ptp_calibration.integer_path.proof.oracle import IntegerOracle
@@ -21,6 +30,7 @@ __all__ = [
     "ConversionError",
     "ConversionReport",
     "EntropyNetwork",
+    "FurtherTask",
     "GraphError",
     "IntegerBoundError",
     "IntegerOracle",
@@ -31,8 +41,14 @@ __all__ = [
     "Layer",
     "LayerProof",
     "NetworkError",
+    "Sharing",
     "Source",
     "StepNetwork",
+    "TogetherPaths",
+    "coded_bits",
     "convert",
+    "convert_further",
+    "convert_together",
+    "hyper_name",
     "prove",
 ]

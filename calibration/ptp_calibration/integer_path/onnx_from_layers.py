@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from ptp_calibration.integer_path.integer_network import IntegerLayer, IntegerNetwork, Term
 from ptp_calibration.integer_path.network import (
@@ -37,6 +38,12 @@ def onnx_from_layers(integers: IntegerNetwork) -> dict[str, onnx.ModelProto]:
     return graphs
 
 
+def hyper_name(layer: str) -> str:
+    """What a layer of the hyper network is called in its file."""
+    # The graph's output mu_hyper is in real units: the whole numbers behind it get another name.
+    return f"{HYPER}/{layer}" if layer in HYPER_PARAMETERS else layer
+
+
 def part_name(network: EntropyNetwork, step: StepNetwork) -> str:
     """Name of the tensor that ``hyper`` gives for a step: ``part_00`` for the first."""
     return f"part_{network.steps.index(step):02d}"
@@ -48,9 +55,7 @@ def _hyper_graph(integers: IntegerNetwork) -> onnx.ModelProto:
     builder = graph.builder
     graph.read_clipped(Z_HAT, 1)
     for layer in network.hyper:
-        # The graph's output mu_hyper is in real units: the whole numbers behind it get another name.
-        name = f"{HYPER}/{layer.name}" if layer.name in HYPER_PARAMETERS else layer.name
-        graph.tensors[layer.name] = graph.layer(integers.layers[layer.name], name)
+        graph.tensors[layer.name] = graph.layer(integers.layers[layer.name], hyper_name(layer.name))
     graph.mu_hyper(integers)
     for step in network.steps:
         readers = _hyper_readers(integers, step)
@@ -94,6 +99,14 @@ def _step_graph(integers: IntegerNetwork, step: StepNetwork) -> onnx.ModelProto:
     for name in network.shared_layers()[step.name]:
         builder.output(name, "float32", graph.widths[name], _factor(step))
     return builder.model()
+
+
+def single_term_weights(done: IntegerLayer) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Weight and bias of a layer's one convolution as they stand in the ONNX file, exactly."""
+    (term,) = done.terms
+    shift = done.grid.astype(np.int32)
+    weight = np.ldexp(term.weight, -shift[:, None, None, None]).astype(np.float32)
+    return weight, np.ldexp(done.bias, -shift).astype(np.float32)
 
 
 class _Graph:

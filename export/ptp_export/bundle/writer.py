@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from ptp_model.teachers import Teacher
 from ptp_runtime.atomic import new_directory
 from ptp_runtime.errors import UsageError
 from ptp_runtime.manifest import (
+    MANIFEST_NAME,
     EntropyInfo,
     FeatureInfo,
     FileEntry,
@@ -33,12 +34,14 @@ from ptp_runtime.manifest import (
     Manifest,
     ModelInfo,
     Preprocessing,
+    PromptEntry,
     RatesInfo,
     ScheduleEntry,
     TensorInfo,
     entropy_identity,
     json_from_manifest,
 )
+from ptp_runtime.prompt_file import prompt_from_bytes
 from ptp_runtime.rate_gains import RateGains
 from ptp_runtime.tables import Tables
 
@@ -84,6 +87,8 @@ class BundleContent:
         calibration: which photos tuned the precision or the integer path, as JSON values; empty if none did.
         default_rate: what encoders take unless asked otherwise; None: the middle rate. Of a codec with several rates.
         integers: the entropy path in whole numbers, whose graphs are among ``graphs``; None: the float path.
+        prompts: graph → the task's prompt for it, of a bundle whose tasks share that graph.
+        own: what the files of this task alone are called by, such as ``.seg``; empty in a bundle of one task.
     """
 
     task: CheckpointTask
@@ -93,6 +98,8 @@ class BundleContent:
     calibration: Mapping[str, Any]
     default_rate: int | None = None
     integers: IntegerExport | None = None
+    prompts: Mapping[str, bytes] = field(default_factory=dict)
+    own: str = ""
 
 
 def write_bundle(content: BundleContent, output: Path, *, overwrite: bool) -> Manifest:
@@ -102,27 +109,45 @@ def write_bundle(content: BundleContent, output: Path, *, overwrite: bool) -> Ma
         UsageError: the path is taken, or cannot be written to.
         ManifestError: the parts do not fit together.
     """
+    manifest, files = bundle_files(content)
+    with new_directory(output, replace=overwrite) as folder:
+        write_files(folder, files | {MANIFEST_NAME: json_from_manifest(manifest)})
+    return manifest
+
+
+def bundle_files(content: BundleContent) -> tuple[Manifest, dict[str, bytes]]:
+    """The manifest of a bundle, and every file that it lists, by path.
+
+    Raises:
+        UsageError, ManifestError: as :func:`write_bundle`.
+    """
     tables = content.tables.to_bytes()
     gains = _gains(content.task.chain.codec)
     rates = _rates(gains, content)
     golden = b"" if content.integers is None else content.integers.golden.to_bytes()
     manifest = _manifest(content, hashlib.sha256(tables).hexdigest(), rates, golden)
-    with new_directory(output, replace=overwrite) as folder:
-        (folder / manifest.entropy.tables.file).write_bytes(tables)
-        if rates is not None:
-            (folder / rates.file).write_bytes(gains)
-        if manifest.entropy.golden is not None:
-            (folder / manifest.entropy.golden.file).write_bytes(golden)
-        for graph, entry in zip(content.graphs, manifest.graphs, strict=True):
-            _write(folder / entry.file, graph.onnx.data)
-            for engine in graph.engines:
-                _write(folder / engine_file(graph.name, engine.target.name), engine.data)
-        (folder / "manifest.json").write_bytes(json_from_manifest(manifest))
-    return manifest
+    files = {manifest.entropy.tables.file: tables}
+    if rates is not None:
+        files[rates.file] = gains
+    if manifest.entropy.golden is not None:
+        files[manifest.entropy.golden.file] = golden
+    for graph, entry in zip(content.graphs, manifest.graphs, strict=True):
+        files[entry.file] = graph.onnx.data
+        if entry.prompt is not None:
+            files[entry.prompt.file] = content.prompts[graph.name]
+        for engine in graph.engines:
+            files[engine_file(Path(entry.file).stem, engine.target.name)] = engine.data
+    return manifest, files
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files by path, the manifest last: without it there is no bundle."""
+    for name in sorted(files, key=lambda name: name == MANIFEST_NAME):
+        _write(folder / name, files[name])
 
 
 def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
 
 
@@ -149,7 +174,7 @@ def _rates(gains: bytes, content: BundleContent) -> RatesInfo | None:
 def _manifest(content: BundleContent, tables_sha256: str, rates: RatesInfo | None, golden: bytes) -> Manifest:
     codec, teacher = content.task.chain.codec, content.task.chain.teacher
     spec = codec.spec
-    graphs = tuple(_graph_entry(graph) for graph in content.graphs)
+    graphs = tuple(graph_entry(graph, content.own, content.prompts.get(graph.name)) for graph in content.graphs)
     digests = {graph.name: graph.sha256 for graph in graphs}
     schedule = tuple(ScheduleEntry(step.name, step.channels, step.region) for step in codec.context.schedule)
     probability_bits = content.tables.probability_bits
@@ -158,7 +183,7 @@ def _manifest(content: BundleContent, tables_sha256: str, rates: RatesInfo | Non
         task=task_info(content.task.name, teacher),
         model=ModelInfo(spec.to_dict(), content.task.digest),
         feature=FeatureInfo(spec.F, FEATURE_STRIDE),
-        preprocessing=_preprocessing(content.accepted, teacher, spec),
+        preprocessing=preprocessing(content.accepted, teacher, spec),
         entropy=EntropyInfo(
             mode=mode,
             identity=entropy_identity(
@@ -178,11 +203,11 @@ def _manifest(content: BundleContent, tables_sha256: str, rates: RatesInfo | Non
             hyper_channels=spec.Z,
             schedule=schedule,
             rates=rates,
-            golden=FileEntry("golden.bin", hashlib.sha256(golden).hexdigest()) if golden else None,
+            golden=FileEntry(f"golden{content.own}.bin", hashlib.sha256(golden).hexdigest()) if golden else None,
         ),
         graphs=graphs,
         engines=tuple(
-            engine_entry(graph.name, graph.onnx.role, graph.precision, engine)
+            engine_entry(graph.name, graph.onnx.role, graph.precision, engine, Path(_file(graph, content.own)).stem)
             for graph in content.graphs
             for engine in graph.engines
         ),
@@ -191,23 +216,44 @@ def _manifest(content: BundleContent, tables_sha256: str, rates: RatesInfo | Non
     )
 
 
-def _graph_entry(graph: FinishedGraph) -> GraphEntry:
+def graph_entry(graph: FinishedGraph, own: str = "", prompt: bytes | None = None) -> GraphEntry:
+    """The manifest's entry of a graph.
+
+    Args:
+        graph: as exported.
+        own: see :class:`BundleContent`.
+        prompt: the file that holds the task's prompt for it; None: it has none, or holds it itself.
+    """
+    data, entry, inputs = graph.onnx.data, None, graph.onnx.inputs
+    if prompt is not None:
+        path = f"prompts/{graph.name}{own}.bin"
+        entry = PromptEntry(path, hashlib.sha256(prompt).hexdigest(), graph.onnx.sha256)
+        taken = prompt_from_bytes(prompt, path)
+        inputs = tuple(spec for spec in inputs if spec.name not in taken)
+        data += prompt
     return GraphEntry(
         name=graph.name,
         role=graph.onnx.role,
-        file=f"graphs/{graph.name}.onnx",
-        sha256=graph.onnx.sha256,
+        file=_file(graph, own),
+        sha256=hashlib.sha256(data).hexdigest(),
         precision=graph.precision,
-        inputs=tuple(_tensor(spec) for spec in graph.onnx.inputs),
+        inputs=tuple(_tensor(spec) for spec in inputs),
         outputs=tuple(_tensor(spec) for spec in graph.onnx.outputs),
+        prompt=entry,
     )
+
+
+def _file(graph: FinishedGraph, own: str) -> str:
+    """Of the graph: that of a head is its task's alone."""
+    return f"graphs/{graph.name}{own if graph.onnx.role == 'head' else ''}.onnx"
 
 
 def _tensor(spec: TensorSpec) -> TensorInfo:
     return TensorInfo(spec.name, spec.dtype, spec.dims)
 
 
-def _preprocessing(accepted: SizeRange, teacher: Teacher | None, spec: ModelSpec) -> Preprocessing:
+def preprocessing(accepted: SizeRange, teacher: Teacher | None, spec: ModelSpec) -> Preprocessing:
+    """How a photo becomes the input of the analysis graph, for one task."""
     (low_h, low_w), (high_h, high_w) = accepted.smallest.blocks, accepted.largest.blocks
     return Preprocessing(
         multiple=PAD_MULTIPLE,
@@ -230,7 +276,7 @@ def _audit(content: BundleContent) -> dict[str, Any]:
         for graph in content.graphs
     }
     engines = {
-        engine_file(graph.name, engine.target.name): engine_audit(engine)
+        engine_file(Path(_file(graph, content.own)).stem, engine.target.name): engine_audit(engine)
         for graph in content.graphs
         for engine in graph.engines
     }

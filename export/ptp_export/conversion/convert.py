@@ -185,6 +185,7 @@ class _Quantised:
 
 
 def _left(result: SearchResult, loss: Loss) -> dict[str, tuple[Exclusion, ...]]:
+    """By graph: the products that were weighed and not chosen."""
     left: dict[str, set[str]] = {}
     for item in result.weighed:
         if item.product not in result.chosen:

@@ -1,6 +1,7 @@
 """``--best``: which products to put into INT8 under limits on bits and task.
 
-Each product alone is put into INT8 and weighed; then the products are taken in the order of their damage, those with
+All products are put into INT8 first: where that keeps to the limits, there is nothing to search. Else each product
+alone is put into INT8 and weighed; then the products are taken in the order of their damage, those with
 much arithmetic for little damage first, and the longest such list that keeps to the limits is found by bisection:
 damages of many products neither add up nor cancel reliably, so each list is weighed itself.
 """
@@ -40,7 +41,7 @@ class SearchResult:
     Attributes:
         chosen: products in INT8.
         damage: of all of them together, measured.
-        weighed: every product alone, in the order in which they were taken.
+        weighed: every product alone, in the order in which they were taken; none where all can be in INT8.
         lists: length of every list that was weighed → its damage.
         limits: that were given.
     """
@@ -64,13 +65,17 @@ def search(
         told: the share that is done, and what is being done.
     """
     products = list(costs)
+    told(0.0, "all together")
+    lists: dict[int, Damage] = {0: Damage(0.0, 0.0, 0.0)}
+    lists[len(products)] = weigh(products) if products else lists[0]
+    if limits.holds(lists[len(products)].bits, lists[len(products)].metric):
+        return SearchResult(tuple(products), lists[len(products)], (), lists, limits)
     alone = []
     for number, product in enumerate(products):
         told(0.9 * number / len(products), f"{product[1]} alone")
         alone.append(Weighed(product, costs[product], weigh([product])))
     ordered = sorted(alone, key=lambda item: _price(item, alone, limits))
     names = [item.product for item in ordered]
-    lists: dict[int, Damage] = {0: Damage(0.0, 0.0, 0.0)}
 
     def within(length: int) -> bool:
         told(0.9 + 0.1 * len(lists) / 10, f"{length} of {len(names)} together")
@@ -78,8 +83,6 @@ def search(
         return limits.holds(lists[length].bits, lists[length].metric)
 
     low, high = 0, len(names)
-    if names and within(high):
-        low = high
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if within(middle) else (low, middle)

@@ -14,15 +14,16 @@ def engine_file(graph: str, target: str) -> str:
     return f"engines/{graph}.{target}.plan"
 
 
-def engine_entry(graph: str, role: str, precision: str, engine: Engine) -> EngineEntry:
+def engine_entry(graph: str, role: str, precision: str, engine: Engine, stem: str = "") -> EngineEntry:
     """The manifest's entry.
 
     Args:
         graph, role, precision: of the graph that the engine stands for.
         engine: as built.
+        stem: of the graph's file; empty: its name.
     """
     return EngineEntry(
-        file=engine_file(graph, engine.target.name),
+        file=engine_file(stem or graph, engine.target.name),
         role=role,
         graph=graph,
         target=engine.target.name,

@@ -6,6 +6,7 @@ identity of the entropy path are the same, and old streams stay readable.
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +31,14 @@ from ptp_runtime.bundle import Bundle
 from ptp_runtime.engines.bundle_engines import engine_states
 from ptp_runtime.engines.repair import DamagedBundle, open_for_repair
 from ptp_runtime.errors import MissingExtraError
-from ptp_runtime.manifest import EngineEntry, GraphEntry, Manifest, json_from_manifest
+from ptp_runtime.manifest import (
+    MANIFEST_NAME,
+    EngineEntry,
+    FileEntry,
+    GraphEntry,
+    Manifest,
+    json_from_manifest,
+)
 
 
 @dataclass(frozen=True)
@@ -96,8 +104,9 @@ def rebuild_engines(path: Path, request: RebuildRequest, watcher: StageWatcher) 
         with stages.stage(f"{graph.name}: {target.name}", repeat):
             request.log_folder.mkdir(parents=True, exist_ok=True)
             engine = _build(damaged.bundle, graph, target, request, watcher)
-            built[engine_file(graph.name, target.name)] = (
-                engine_entry(graph.name, graph.role, graph.precision, engine),
+            stem = Path(graph.file).stem
+            built[engine_file(stem, target.name)] = (
+                engine_entry(graph.name, graph.role, graph.precision, engine, stem),
                 engine,
             )
     replaced = {(entry.graph, entry.target) for entry, _ in built.values()}
@@ -148,7 +157,8 @@ def _to_build(damaged: DamagedBundle, target: Target, everything: bool) -> list[
 
 
 def _build(bundle: Bundle, entry: GraphEntry, target: Target, request: RebuildRequest, watcher: StageWatcher) -> Engine:
-    model = onnx.load_from_string(bundle.read(entry))
+    # Of a shared graph, the file without a prompt: the engine takes that as inputs, too.
+    model = onnx.load_from_string(bundle.read(entry.stored()[0]))
     graph = onnx_graph(entry.name, entry.role, model, integer=entry.precision == "integer")  # type: ignore[arg-type]
     old = bundle.engine(entry.name, target.name)
     sizes = _sizes(bundle.manifest, graph)
@@ -228,5 +238,21 @@ def _replace(damaged: DamagedBundle, kept: Sequence[EngineEntry], built: Mapping
         for file, (_, engine) in built.items():
             (folder / file).parent.mkdir(exist_ok=True)
             (folder / file).write_bytes(engine.data)
-        (folder / "manifest.json").write_bytes(json_from_manifest(renewed))
+        renewed = replace(renewed, others=_renewed_others(bundle, tuple(entries), folder))
+        (folder / MANIFEST_NAME).write_bytes(json_from_manifest(renewed))
         Bundle.open(folder)
+
+
+def _renewed_others(bundle: Bundle, engines: Sequence[EngineEntry], folder: Path) -> dict[str, FileEntry]:
+    """Manifests of the bundle's further tasks with the engines of the shared graphs; their heads keep theirs."""
+    shared = {graph.name: graph.stored()[0] for graph in bundle.main.graphs}
+    found = {}
+    for task, entry in bundle.main.others.items():
+        manifest = bundle.of_task(task).manifest
+        own = {graph.name for graph in manifest.graphs if shared.get(graph.name) != graph.stored()[0]}
+        kept = [engine for engine in manifest.engines if engine.graph in own]
+        theirs = [engine for engine in engines if engine.graph not in own]
+        data = json_from_manifest(replace(manifest, engines=(*theirs, *kept)))
+        (folder / entry.file).write_bytes(data)
+        found[task] = FileEntry(entry.file, hashlib.sha256(data).hexdigest())
+    return found

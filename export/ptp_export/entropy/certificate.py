@@ -13,6 +13,7 @@ from typing import Any
 import onnx
 
 from ptp_calibration.integer_path import GraphError, IntegerBoundError, LayerProof, prove
+from ptp_export.stored_model import stored_model
 from ptp_runtime.bundle import Bundle
 from ptp_runtime.errors import VerificationError
 from ptp_runtime.manifest import HYPER_GRAPH, Manifest
@@ -57,7 +58,7 @@ def entropy_models(bundle: Bundle) -> dict[str, onnx.ModelProto]:
     """
     manifest = bundle.manifest
     names = dict.fromkeys([HYPER_GRAPH, *(step.graph for step in manifest.entropy.schedule)])
-    return {name: onnx.load_from_string(bundle.read(manifest.graph(name))) for name in names}
+    return {name: stored_model(bundle, manifest.graph(name)) for name in names}
 
 
 def proved_again(manifest: Manifest, models: Mapping[str, onnx.ModelProto]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from ptp_model.context.zigzag import ZigzagContext
 from ptp_model.prompts import TaskPrompts
 from ptp_model.quantization import MEAN_STEPS
 
+_PROMPT = "_prompt"
 MU, SCALE, LATENT = "mu_hyper", "scale_hyper", "y_int"
 #: The networks read decoded latents in units of y; what is there is in sixteenths.
 _LATENT_UNIT = 1 / MEAN_STEPS
@@ -56,13 +57,18 @@ def network_from_model(codec: FeatureCodec, prompts: TaskPrompts | None) -> Entr
     )
 
 
+def own_layers(network: EntropyNetwork) -> tuple[str, ...]:
+    """Names of the layers that are a task's: its hyper prompts, and the two that add them."""
+    return tuple(layer.name for layer in network.hyper if _PROMPT in layer.name or layer.name in (MU, SCALE))
+
+
 def _hyper(output: str, name: str, trunk: nn.Sequential, prompt: nn.Sequential | None) -> list[Layer]:
     """One of the two hyper networks; its last layer is called as what it gives."""
     entrance = (Source("z_hat"),)
     *layers, last = _chain(name, trunk, entrance)
     if prompt is None:
         return [*layers, replace(last, name=output)]
-    *beside, addend = _chain(f"{name}_prompt", prompt, entrance)
+    *beside, addend = _chain(f"{name}{_PROMPT}", prompt, entrance)
     both = Layer(
         name=output,
         inputs=(*last.inputs, *addend.inputs),

@@ -18,6 +18,7 @@ def not_in_int8(typed: TypedGraph) -> tuple[Exclusion, ...]:
         typed: the FP32 graph.
     """
     rules: tuple[tuple[str, str, Callable[[], Iterable[str]]], ...] = (
+        ("prompts", "its weights are a task's, and come as inputs", lambda: _prompts(typed)),
         ("activations", "both factors are activations (attention)", lambda: _without_weights(typed)),
         ("groups", "a transposed convolution in groups has no weights by output channel", lambda: _grouped(typed)),
         ("gdn", "GDN sums squares, whose range is that of the activations twice over", lambda: gdn_nodes(typed)),
@@ -42,6 +43,14 @@ def not_in_int8(typed: TypedGraph) -> tuple[Exclusion, ...]:
             found.append(Exclusion(name, reason, nodes))
             taken |= nodes
     return tuple(found)
+
+
+def _prompts(typed: TypedGraph) -> Iterable[str]:
+    """The products whose weights are inputs of the graph."""
+    given = {value.name for value in typed.graph.input} - set(typed.weights)
+    for node in typed.graph.node:
+        if node.op_type in PRODUCTS and node.input[1] in given:
+            yield node.name
 
 
 def _without_weights(typed: TypedGraph) -> Iterable[str]:

@@ -29,6 +29,7 @@ nothing was compared.
 
 @click.command(cls=PtpCommand, name="verify", epilog=_EPILOG)
 @click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--task", help="Of a bundle of several tasks.  [default: its main one]")
 @click.option("--checkpoint", default="demo", show_default=True, help="The checkpoint that the bundle came from.")
 @click.option(
     "--photos",
@@ -39,7 +40,13 @@ nothing was compared.
 @click.option("--limits", type=click.Path(path_type=Path), help="Another file of limits.  [default: the package's]")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def verify_command(
-    bundle: Path, checkpoint: str, photos: Path | None, backend: str, limits: Path | None, as_json: bool
+    bundle: Path,
+    task: str | None,
+    checkpoint: str,
+    photos: Path | None,
+    backend: str,
+    limits: Path | None,
+    as_json: bool,
 ) -> None:
     """Compare every graph of BUNDLE and the whole chain with PyTorch, on real photos.
 
@@ -54,7 +61,7 @@ def verify_command(
     from ptp_export.verify.verify_bundle import photos_from, verify_bundle
 
     chosen = None if photos is None else photos_from(photos)
-    report = verify_bundle(bundle, checkpoint, chosen, backend, Limits.load(limits), _Lines())
+    report = verify_bundle(bundle, checkpoint, chosen, backend, Limits.load(limits), _Lines(), task)
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=2))
     else:

@@ -38,7 +38,13 @@ class PhotoWatcher(Protocol):
 
 
 def verify_bundle(
-    path: Path, checkpoint: str, photos: PhotoSet | None, backend: str, limits: Limits, watcher: PhotoWatcher
+    path: Path,
+    checkpoint: str,
+    photos: PhotoSet | None,
+    backend: str,
+    limits: Limits,
+    watcher: PhotoWatcher,
+    task_name: str | None = None,
 ) -> Report:
     """Compare every graph and the whole chain with PyTorch.
 
@@ -49,6 +55,7 @@ def verify_bundle(
         backend: as for ``Session.open``.
         limits: to check against.
         watcher: told about every photo.
+        task_name: of a bundle of several tasks; None: its main one.
 
     Returns:
         The report; :attr:`Report.passed` says how it went.
@@ -59,7 +66,7 @@ def verify_bundle(
             an integer entropy path does not hold.
         InexactBackendError: the backend fails the golden test.
     """
-    bundle = Bundle.open(path)
+    bundle = Bundle.open(path, task_name)
     manifest = bundle.manifest
     task = load_task(checkpoint, manifest.task.name)
     _require_same_checkpoint(manifest, task, checkpoint)

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 from ptp_runtime.backends.cuda_driver import device_names
 from ptp_runtime.backends.engine_profile import ProfiledGraph
+from ptp_runtime.backends.prompted_graph import PromptedGraph, bare_entry, load_graph, prompt_of
 from ptp_runtime.backends.protocol import Backend, BackendChoice, Graph
 from ptp_runtime.bundle import Bundle
 from ptp_runtime.errors import BackendError, BackendNotAvailableError, UsageError
@@ -101,7 +102,7 @@ def with_entropy_on_cpu(bundle: Bundle, loaded: LoadedGraphs, threads: int | Non
     entries = [entry for entry in bundle.manifest.graphs if entry.role == "entropy"]
     graphs = dict(loaded.by_name)
     for entry in entries:
-        graphs[entry.name] = cpu.load(bundle, entry)
+        graphs[entry.name] = load_graph(bundle, entry, cpu)
     for entry in entries:
         loaded.by_name[entry.name].close()
     choice = BackendChoice(loaded.choice.backend, cpu, f"{loaded.choice.reason}; entropy path on the CPU: {why}")
@@ -200,13 +201,53 @@ def _load(
     try:
         for entry in bundle.manifest.graphs:
             chosen = entropy if entry.role == "entropy" else backend
-            graph = chosen.load(bundle, entry)
-            graphs[entry.name] = graph if stand_ins is None else stand_ins.beside(graph, entry, chosen)
+            graphs[entry.name] = _load_one(bundle, entry, chosen, stand_ins)
     except BackendError:
         for graph in graphs.values():
             graph.close()
         raise
     return LoadedGraphs(graphs, BackendChoice(backend, entropy, reason))
+
+
+def _load_one(bundle: Bundle, entry: GraphEntry, backend: Backend, stand_ins: _StandIns | None) -> Graph:
+    """A graph; one with a prompt is loaded without it, for all tasks."""
+    prompt = prompt_of(bundle, entry)
+    bare = bare_entry(entry, prompt)
+    graph = backend.load(bundle, bare)
+    graph = graph if stand_ins is None else stand_ins.beside(graph, bare, backend)
+    return PromptedGraph(graph, prompt) if prompt else graph
+
+
+def load_another_task(bundle: Bundle, loaded: LoadedGraphs, of: Bundle, threads: int | None) -> LoadedGraphs:
+    """The graphs of another task: those that both share are not loaded again.
+
+    Args:
+        bundle: for the other task.
+        loaded: the graphs of a task of the same bundle.
+        of: that task's bundle.
+        threads: see :func:`load_graphs`.
+
+    Raises:
+        EngineError: a graph of the task alone does not load.
+        BundleError: a file is not the one that was exported.
+    """
+    choice = loaded.choice
+    stand_ins = _StandIns(bundle, threads) if choice.backend.name in _ENGINES else None
+    known = {entry.stored()[0]: entry.name for entry in of.manifest.graphs}
+    graphs: dict[str, Graph] = {}
+    for entry in bundle.manifest.graphs:
+        name = known.get(entry.stored()[0])
+        if name is None:
+            chosen = choice.entropy if entry.role == "entropy" else choice.backend
+            if stand_ins is not None and bundle.engine(entry.name, chosen.name) is None:
+                graphs[entry.name] = stand_ins.in_place_of(entry)
+            else:
+                graphs[entry.name] = _load_one(bundle, entry, chosen, stand_ins)
+            continue
+        graph = loaded.by_name[name]
+        shared = graph.shared if isinstance(graph, PromptedGraph) else graph
+        graphs[entry.name] = PromptedGraph(shared, prompt_of(bundle, entry), owned=False)
+    return LoadedGraphs(graphs, choice)
 
 
 class _StandIns:
@@ -222,6 +263,11 @@ class _StandIns:
         if engine is None or not engine.profile:
             return graph
         return ProfiledGraph(graph, engine, lambda: self._load(entry))
+
+    def in_place_of(self, entry: GraphEntry) -> Graph:
+        """A graph of a task for which no engine was built."""
+        _log.info("no engine was built for %s: ONNX Runtime runs it", entry.file)
+        return self._load(entry)
 
     def _load(self, entry: GraphEntry) -> Graph:
         # Whole numbers are the same everywhere, but only the CPU needs no golden test to be trusted with them.

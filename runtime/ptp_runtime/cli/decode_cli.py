@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ptp_runtime.bundle import Bundle
 from ptp_runtime.cli.options import (
     backend_options,
     backend_values,
@@ -20,12 +21,18 @@ from ptp_runtime.cli.options import (
     times_sentence,
     times_values,
 )
+from ptp_runtime.manifest import TASK_IDS
 
 
 @click.command()
 @bundle_argument
 @click.argument("stream", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Result file to write.")
+@click.option(
+    "--task",
+    type=click.Choice(tuple(TASK_IDS)),
+    help="Of a bundle of several tasks: show the stream's photo to this one.  [default: the one it was coded for]",
+)
 @float_streams_option
 @backend_options
 @json_option
@@ -33,10 +40,12 @@ def decode(
     bundle: Path,
     stream: Path,
     output: Path,
+    task: str | None,
     float_streams: str,
     backend: str,
     threads: int | None,
     inexact: str,
+    trust: str | None,
     profile: str,
     as_json: bool,
 ) -> None:
@@ -53,18 +62,28 @@ def decode(
     Examples:
       ptp decode BUNDLE photo.ptp -o mask.png
       ptp decode BUNDLE photo.ptp -o mask.png --json
+      ptp decode BUNDLE photo.ptp -o boxes.json --task det   # what another task of the bundle makes of it
       ptp decode BUNDLE photo.ptp -o mask.png --float-streams any    # a float stream from elsewhere: try it
     """
     from ptp_runtime.atomic import write_bytes
     from ptp_runtime.cli.results import file_bytes, result_sentence, result_values
-    from ptp_runtime.session import Session
+    from ptp_runtime.shared_session import SharedSession, task_of_stream
 
     check_output(output, stream, bundle)
     data = read_stream(stream)
-    with Session.open(
-        bundle, backend=backend, threads=threads, inexact=inexact, float_streams=float_streams, profile=profile
-    ) as session:
-        decoded = session.decode_detailed(data, keep_steps=False)
+    opened = Bundle.open(bundle)
+    coded_for = task_of_stream(data, opened)
+    with SharedSession.open(
+        opened,
+        backend,
+        threads,
+        [coded_for, *([] if task is None else [task])],
+        inexact=inexact, trust=trust,
+        float_streams=float_streams,
+        profile=profile,
+    ) as sessions:
+        decoded = sessions.decode_detailed(data, task=task, keep_steps=False)
+        session = sessions.session(coded_for)
         choice = session.backend
     write_bytes(output, file_bytes(decoded.output))
     if as_json:

@@ -20,6 +20,7 @@ from ptp_runtime.cli.options import (
     rate_values,
     read_photo,
     step_checks_option,
+    task_option,
     times_sentence,
     times_values,
 )
@@ -30,6 +31,7 @@ from ptp_runtime.cli.options import (
 @click.argument("photo", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Stream file to write.")
 @rate_option
+@task_option
 @convert_option
 @step_checks_option
 @backend_options
@@ -39,11 +41,13 @@ def encode(
     photo: Path,
     output: Path,
     rate: int | None,
+    task: str | None,
     convert: bool,
     step_checks: bool,
     backend: str,
     threads: int | None,
     inexact: str,
+    trust: str | None,
     profile: str,
     as_json: bool,
 ) -> None:
@@ -65,7 +69,7 @@ def encode(
     check_output(output, photo, bundle)
     pixels = read_photo(photo, convert)
     with Session.open(
-        bundle, backend=backend, threads=threads, inexact=inexact, step_checks=step_checks, profile=profile
+        bundle, backend, threads, task, inexact=inexact, trust=trust, step_checks=step_checks, profile=profile
     ) as session:
         encoded = session.encode_detailed(pixels, rate=rate, keep_steps=False)
         choice, coded_rate = session.backend, session.default_rate if rate is None else rate

@@ -23,6 +23,8 @@ _OWN = {
     "decode": ("ptp_runtime.cli.decode_cli:decode", "A stream to a mask, boxes or a picture."),
     "infer": ("ptp_runtime.cli.infer_cli:infer", "A photo to a stream, its result and a picture to look at."),
     "inspect": ("ptp_runtime.cli.inspect_cli:inspect", "What a bundle or a stream holds."),
+    "split": ("ptp_runtime.cli.split_cli:split", "The encoder's or the decoder's side of a bundle."),
+    "sign": ("ptp_runtime.cli.sign_cli:sign", "A bundle's signature, or the digest that pins it."),
     "profile": ("ptp_runtime.cli.profile_cli:profile", "Where the time goes, and why it sometimes takes longer."),
     "doctor": ("ptp_runtime.cli.doctor_cli:doctor", "What this machine has and lacks."),
 }

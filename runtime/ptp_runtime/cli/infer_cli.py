@@ -20,6 +20,7 @@ from ptp_runtime.cli.options import (
     rate_values,
     read_photo,
     step_checks_option,
+    task_option,
     times_sentence,
     times_values,
 )
@@ -31,6 +32,7 @@ from ptp_runtime.errors import UsageError
 @click.argument("photo", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Directory for the three files.")
 @rate_option
+@task_option
 @convert_option
 @step_checks_option
 @backend_options
@@ -40,11 +42,13 @@ def infer(
     photo: Path,
     output: Path,
     rate: int | None,
+    task: str | None,
     convert: bool,
     step_checks: bool,
     backend: str,
     threads: int | None,
     inexact: str,
+    trust: str | None,
     profile: str,
     as_json: bool,
 ) -> None:
@@ -72,7 +76,7 @@ def infer(
     _require_folder(output)
     pixels = read_photo(photo, convert)
     with Session.open(
-        bundle, backend=backend, threads=threads, inexact=inexact, step_checks=step_checks, profile=profile
+        bundle, backend, threads, task, inexact=inexact, trust=trust, step_checks=step_checks, profile=profile
     ) as session:
         result = session.infer(pixels, rate=rate)
         choice, coded_rate = session.backend, session.default_rate if rate is None else rate

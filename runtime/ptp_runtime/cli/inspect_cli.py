@@ -108,6 +108,10 @@ def _path_sentence(header: StreamHeader) -> str:
 def _bundle_lines(bundle: Bundle, sizes: dict[str, int]) -> list[str]:
     manifest = bundle.manifest
     lines = _summary(manifest, sum(sizes.values()))
+    if len(bundle.tasks) > 1:
+        lines.append(f"  tasks     {', '.join(bundle.tasks)}: they share graphs, and each has its prompts (--task)")
+    if manifest.side != "both":
+        lines.append(f"  side      the {manifest.side}'s alone")
     lines += [
         f"  {'golden' if not n else '':<9} {one.backend}: {one.sentence()}" for n, one in enumerate(_examined(bundle))
     ]

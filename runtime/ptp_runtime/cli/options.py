@@ -16,6 +16,7 @@ from ptp_runtime.atomic import require_other_file
 from ptp_runtime.backends import BACKEND_NAMES, INEXACT_POLICIES, BackendChoice
 from ptp_runtime.errors import StreamError
 from ptp_runtime.images import Pixels, load_image
+from ptp_runtime.manifest import TASK_IDS
 from ptp_runtime.rate import Rate
 from ptp_runtime.stream_rules import FLOAT_STREAMS
 
@@ -35,7 +36,7 @@ def bundle_argument(function: F) -> F:
 
 
 def backend_options(function: F) -> F:
-    """``--backend``, ``--threads``, ``--inexact``, and ``--latency`` or ``--throughput`` as ``profile``."""
+    """``--backend``, ``--threads``, ``--trust``, ``--inexact``, and ``--latency`` or ``--throughput``: ``profile``."""
     function = click.option(
         "--throughput", "profile", flag_value="throughput", help="Each core has a photo to itself: most photos in all."
     )(function)
@@ -53,6 +54,11 @@ def backend_options(function: F) -> F:
         show_default=True,
         help="A backend that fails the golden test of an integer entropy path: refuse it, or let the CPU run that path;"
         " auto does the latter unless --backend names it.",
+    )(function)
+    function = click.option(
+        "--trust",
+        help="Who vouches for the bundle's engines, which are code: the manifest's SHA-256 (see ptp sign), the PEM file"
+        " of a public key, or any. Without it engines are left aside.",
     )(function)
     function = click.option(
         "--threads",
@@ -104,6 +110,13 @@ def rate_option(function: F) -> F:
         "--rate",
         type=click.IntRange(min=0),
         help="Of a bundle with several rates: 0 takes the fewest bits.  [default: the bundle's]",
+    )(function)
+
+
+def task_option(function: F) -> F:
+    """``--task``, of bundles of several tasks."""
+    return click.option(
+        "--task", type=click.Choice(tuple(TASK_IDS)), help="Of a bundle of several tasks.  [default: its main one]"
     )(function)
 
 

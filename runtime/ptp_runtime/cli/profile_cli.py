@@ -62,6 +62,7 @@ def profile(
     backend: str,
     threads: int | None,
     inexact: str,
+    trust: str | None,
     profile: str,
 ) -> None:
     """Where the time of BUNDLE goes: percentiles of every stage, cold start, memory, and why slow runs are slow.
@@ -96,7 +97,7 @@ def profile(
     else:
         document = _measured(
             bundle, photos, against, checkpoint, torch_compile, layers, cold_start, rate, convert, backend, threads,
-            {"inexact": inexact, "profile": profile}, (rounds, windows, seconds, tolerance, warmup),
+            {"inexact": inexact, "profile": profile, "trust": trust}, (rounds, windows, seconds, tolerance, warmup),
         )  # fmt: skip
     comparison = None if earlier is None else compare(earlier, document, across=across)
     verdict = [] if comparison is None else comparison.sentences()

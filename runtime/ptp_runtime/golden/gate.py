@@ -14,7 +14,8 @@ from ptp_runtime.backends import (
     load_graphs,
     with_entropy_on_cpu,
 )
-from ptp_runtime.backends.selection import open_backend, runs_entropy
+from ptp_runtime.backends.prompted_graph import load_graph
+from ptp_runtime.backends.selection import load_another_task, open_backend, runs_entropy
 from ptp_runtime.bundle import Bundle
 from ptp_runtime.errors import BackendError, InexactBackendError, PtpError, UsageError
 from ptp_runtime.golden.run import GoldenResult, read_golden, require_exact, run_golden, wrong_layer
@@ -70,6 +71,23 @@ def open_graphs(
         raise
 
 
+def open_another_task(
+    bundle: Bundle, loaded: LoadedGraphs, of: Bundle, threads: int | None
+) -> tuple[LoadedGraphs, GoldenResult | None]:
+    """Graphs of another task beside those that are loaded, with the golden test of that task.
+
+    Args, errors: see :func:`~ptp_runtime.backends.selection.load_another_task`.
+
+    Raises:
+        InexactBackendError: the backend of the entropy path is not exact with this task's prompt.
+    """
+    test = read_golden(bundle)
+    graphs = load_another_task(bundle, loaded, of, threads)
+    if test is None:
+        return graphs, None
+    return graphs, require_exact(test, bundle, graphs.choice.entropy, graphs.by_name)
+
+
 @dataclass(frozen=True)
 class Examination:
     """What came of the golden test on one backend of this machine.
@@ -118,7 +136,7 @@ def examine_backends(bundle: Bundle, threads: int | None = None) -> tuple[Examin
         try:
             backend = open_backend(name, threads)
             for entry in entries:
-                graphs[entry.name] = backend.load(bundle, entry)
+                graphs[entry.name] = load_graph(bundle, entry, backend)
             result = run_golden(test, bundle.manifest, backend, graphs)
             found.append(Examination(name, result, layer=wrong_layer(test, bundle, backend, result)))
         except BackendError as error:

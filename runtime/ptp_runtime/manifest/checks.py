@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 
 from ptp_runtime.errors import ManifestError
-from ptp_runtime.manifest.model import HYPER_GRAPH, MANIFEST_NAME, GraphEntry, Manifest, ScheduleEntry
+from ptp_runtime.manifest.model import HYPER_GRAPH, MANIFEST_NAME, SIDE_ROLES, GraphEntry, Manifest, ScheduleEntry
 from ptp_runtime.rate_gains import MAX_RATES, MIN_RATES
 
 _PARTITIONS = (
@@ -90,8 +90,10 @@ def check_whole(manifest: Manifest) -> None:
         # Two graphs with equal bytes may share a file; one file with two digests cannot exist.
         if by_file.setdefault(entry.file, entry.sha256) != entry.sha256:
             raise ManifestError(f"the manifest gives two digests for {entry.file}", expected="one digest for each file")
-    for role in ("analysis", "synthesis", "head"):
+    for role in SIDE_ROLES[manifest.side]:
         manifest.graph_of_role(role)
+    if manifest.task.name in manifest.others:
+        raise ManifestError(f"the manifest lists its own task {manifest.task.name!r} among the others")
     for graph in manifest.graphs:
         if graph.role == "entropy" and graph.precision not in ("fp32", "integer"):
             raise ManifestError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict
 from typing import Any
 
 from ptp_runtime.errors import AlteredFileError, ManifestError
@@ -22,6 +23,7 @@ from ptp_runtime.manifest.model import (
     REGIONS,
     ROLES,
     SCHEMA_VERSION,
+    SIDES,
     TARGETS,
     EngineEntry,
     EntropyInfo,
@@ -31,6 +33,7 @@ from ptp_runtime.manifest.model import (
     Manifest,
     ModelInfo,
     Preprocessing,
+    PromptEntry,
     RatesInfo,
     ScheduleEntry,
     ShapeRange,
@@ -38,7 +41,7 @@ from ptp_runtime.manifest.model import (
 )
 from ptp_runtime.manifest.resize import read_resize
 from ptp_runtime.manifest.strict_json import Fields, kind_of, parse_object
-from ptp_runtime.manifest.tasks import TaskInfo
+from ptp_runtime.manifest.tasks import TASK_IDS, TaskInfo
 from ptp_runtime.rate_gains import MAX_RATES, MIN_RATES
 
 MANIFEST_LIMIT = 16 << 20
@@ -79,6 +82,12 @@ def manifest_from_json(data: bytes) -> Manifest:
         engines=root.sequence("engines", _read_engine),
         tools=root.text_mapping("tools"),
         audit=root.mapping("audit"),
+        # Absent from manifests that were written before there were bundles of several tasks, or of one side.
+        others=_read_others(root.fields("tasks")) if root.has("tasks") else {},
+        sharing=_read_file(root.any("sharing"), "sharing")
+        if root.has("sharing") and root.any("sharing") is not None
+        else None,
+        side=root.one_of("side", SIDES) if root.has("side") else "both",
     )
     digest = root.digest("manifest_sha256")
     root.finish()
@@ -151,7 +160,29 @@ def dict_from_manifest(manifest: Manifest) -> dict[str, Any]:
         "engines": [_engine_dict(engine) for engine in manifest.engines],
         "tools": dict(manifest.tools),
         "audit": dict(manifest.audit),
-    }
+    } | _extensions(manifest)
+
+
+def _extensions(manifest: Manifest) -> dict[str, Any]:
+    """Fields that only some bundles have: without them, older versions read the rest."""
+    found: dict[str, Any] = {}
+    if manifest.others:
+        found["tasks"] = {task: {"file": entry.file, "sha256": entry.sha256} for task, entry in manifest.others.items()}
+    if manifest.sharing is not None:
+        found["sharing"] = {"file": manifest.sharing.file, "sha256": manifest.sharing.sha256}
+    if manifest.side != "both":
+        found["side"] = manifest.side
+    return found
+
+
+def _read_others(f: Fields) -> dict[str, FileEntry]:
+    others = {}
+    for task in f.names():
+        if task not in TASK_IDS:
+            raise ManifestError(f"{f.path(task)} is no task", expected=", ".join(TASK_IDS), got=repr(task))
+        others[task] = _read_file(f.any(task), f.path(task))
+    f.finish()
+    return others
 
 
 def _read_model(f: Fields) -> ModelInfo:
@@ -248,6 +279,12 @@ def _read_length(value: Any, where: str) -> int | str:
     raise ManifestError(f"{where} is no length", expected="an integer or a symbolic length", got=kind_of(value))
 
 
+def _read_prompt(f: Fields) -> PromptEntry:
+    entry = PromptEntry(check_path(f.text("file"), f.path("file")), f.digest("sha256"), f.digest("bare_sha256"))
+    f.finish()
+    return entry
+
+
 def _read_graph(value: Any, where: str) -> GraphEntry:
     f = Fields(value, where)
     graph = GraphEntry(
@@ -258,6 +295,7 @@ def _read_graph(value: Any, where: str) -> GraphEntry:
         precision=f.one_of("precision", PRECISIONS),
         inputs=f.sequence("inputs", _read_tensor),
         outputs=f.sequence("outputs", _read_tensor),
+        prompt=_read_prompt(f.fields("prompt")) if f.has("prompt") else None,
     )
     f.finish()
     return graph
@@ -323,7 +361,7 @@ def _graph_dict(graph: GraphEntry) -> dict[str, Any]:
         "precision": graph.precision,
         "inputs": [_tensor_dict(t) for t in graph.inputs],
         "outputs": [_tensor_dict(t) for t in graph.outputs],
-    }
+    } | ({} if graph.prompt is None else {"prompt": asdict(graph.prompt)})
 
 
 def _tensor_dict(tensor: TensorInfo) -> dict[str, Any]:

@@ -26,6 +26,14 @@ PROOF_LEVELS = ("graph", "network", "engine")
 """What an engine's precision was read from: the ONNX file, the builder's network, or the engine itself on a device."""
 COMPATIBILITIES = ("hardware", "version")
 ENTROPY_MODES = ("float", "integer")
+SIDES = ("both", "encoder", "decoder")
+"""What a bundle can do: an encoder's has no synthesis and no head, a decoder's no analysis."""
+SIDE_ROLES = {
+    "both": ("analysis", "synthesis", "head"),
+    "encoder": ("analysis",),
+    "decoder": ("synthesis", "head"),
+}
+"""Roles of which each side has exactly one graph, beside the entropy path."""
 REGIONS = ("all", "anchor", "nonanchor", "top-left", "bottom-left", "top-right", "bottom-right")
 HYPER_GRAPH = "hyper"
 """Name of the entropy graph that turns the decoded hyper-latent into the hyper parameters."""
@@ -55,6 +63,21 @@ class FileEntry:
 
 
 @dataclass(frozen=True)
+class PromptEntry:
+    """The prompt of a task for one graph whose other weights it shares with other tasks.
+
+    Attributes:
+        file: path relative to the bundle; read by :func:`~ptp_runtime.prompt_file.prompt_from_bytes`.
+        sha256: of that file, in hex.
+        bare_sha256: of the graph's own file, which takes the prompt's tensors as inputs.
+    """
+
+    file: str
+    sha256: str
+    bare_sha256: str
+
+
+@dataclass(frozen=True)
 class GraphEntry:
     """One ONNX graph.
 
@@ -62,10 +85,11 @@ class GraphEntry:
         name: unique in the bundle; ``analysis``, ``hyper``, ``step_00`` …, ``synthesis``, ``head``.
         role: one of :data:`ROLES`. Graphs of the role ``entropy`` are never converted.
         file: path relative to the bundle.
-        sha256: of the file, in hex.
+        sha256: of the file, in hex; of the file and the prompt's behind it where there is a prompt.
         precision: one of :data:`PRECISIONS`; that of the arithmetic inside, not of the inputs and outputs.
-        inputs: in the graph's order.
+        inputs: in the graph's order, without those of the prompt.
         outputs: in the graph's order.
+        prompt: of the task; None where its weights are in the graph's file, or it has none.
     """
 
     name: str
@@ -75,6 +99,13 @@ class GraphEntry:
     precision: str
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
+    prompt: PromptEntry | None = None
+
+    def stored(self) -> tuple[FileEntry, ...]:
+        """The files it is kept in."""
+        if self.prompt is None:
+            return (FileEntry(self.file, self.sha256),)
+        return (FileEntry(self.file, self.prompt.bare_sha256), FileEntry(self.prompt.file, self.prompt.sha256))
 
 
 @dataclass(frozen=True)
@@ -236,6 +267,9 @@ class Manifest:
     Attributes:
         tools: versions of the libraries that made the bundle, for information.
         audit: per graph name, what the exporter found out (precision audit, parity limits); free-form.
+        others: further tasks of the bundle → the manifest of each, a file of the same form as this one.
+        sharing: what a further task has to keep to; None where the tasks share no graph.
+        side: one of :data:`SIDES`.
     """
 
     task: TaskInfo
@@ -248,6 +282,9 @@ class Manifest:
     tools: Mapping[str, str] = field(default_factory=dict)
     audit: Mapping[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
+    others: Mapping[str, FileEntry] = field(default_factory=dict)
+    sharing: FileEntry | None = None
+    side: str = "both"
 
     def __post_init__(self) -> None:
         # Here, and not at the top: the checks are about these very classes.
@@ -277,6 +314,8 @@ class Manifest:
             self.entropy.tables,
             *([] if (rates := self.entropy.rates) is None else [FileEntry(rates.file, rates.sha256)]),
             *([] if self.entropy.golden is None else [self.entropy.golden]),
-            *(FileEntry(graph.file, graph.sha256) for graph in self.graphs),
+            *(file for graph in self.graphs for file in graph.stored()),
             *(FileEntry(engine.file, engine.sha256) for engine in self.engines),
+            *self.others.values(),
+            *([] if self.sharing is None else [self.sharing]),
         )

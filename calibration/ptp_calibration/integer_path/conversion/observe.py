@@ -63,6 +63,24 @@ class Observation:
     bits: tuple[float, ...]
 
 
+def joined(seen: Sequence[Observation]) -> Observation:
+    """The observations of several tasks as one, each task with the same weight."""
+    if len(seen) == 1:
+        return seen[0]
+    names = seen[0].tensors
+    tensors = {}
+    for name in names:
+        each = [observation.tensors[name] for observation in seen]
+        tensors[name] = TensorStatistics(
+            np.concatenate([one.values for one in each], 1),
+            np.max([one.largest for one in each], 0),
+            np.mean([one.second_moment for one in each], 0),
+        )
+    means = {name: np.mean([observation.means[name] for observation in seen], 0) for name in seen[0].means}
+    y_int = tuple(each for observation in seen for each in observation.y_int)
+    return Observation(tensors, means, y_int, tuple(bits for observation in seen for bits in observation.bits))
+
+
 def coded_symbols(
     y: Array, index: NDArray[np.uint8], mean: NDArray[np.int16], step: StepNetwork, skip_index: int, y_int: Array
 ) -> float:

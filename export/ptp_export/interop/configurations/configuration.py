@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from ptp_export.interop.layer_names import layer_names
+from ptp_export.stored_model import stored_model
 from ptp_runtime.backends import Graph
 from ptp_runtime.bundle import Bundle
 from ptp_runtime.manifest import HYPER_GRAPH
@@ -40,7 +41,7 @@ class EntropyFiles:
         """
         manifest = bundle.manifest
         names = (HYPER_GRAPH, *(step.graph for step in manifest.entropy.schedule))
-        return cls({name: onnx.load_from_string(bundle.read(manifest.graph(name))) for name in names}, bundle)
+        return cls({name: stored_model(bundle, manifest.graph(name)) for name in names}, bundle)
 
 
 class Opened(Protocol):

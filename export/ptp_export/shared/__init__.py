@@ -1,0 +1,1 @@
+"""Bundles of several tasks: one set of codec graphs whose prompts are inputs, and a small file for each prompt."""
