@@ -6,6 +6,7 @@ killed or the disk fills up. The temporary name starts with a dot and ends in ``
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -17,6 +18,9 @@ from ptp_runtime.errors import UsageError
 
 BUNDLE_MARK = "manifest.json"
 """A directory that holds this file is a bundle, and may be replaced by another one."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says when a disk, a quota or the largest size of a file is used up."""
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
@@ -89,7 +93,7 @@ def new_directory(path: str | os.PathLike[str], *, replace: bool = False) -> Ite
         the temporary directory to fill.
 
     Raises:
-        UsageError: the path exists and may not be replaced, or its folder cannot be written to.
+        UsageError: the path exists and may not be replaced, its folder cannot be written to, or the disk is full.
     """
     # A symbolic link to a bundle: the bundle is replaced, the link stays.
     target = Path(os.path.realpath(path))
@@ -116,6 +120,15 @@ def new_directory(path: str | os.PathLike[str], *, replace: bool = False) -> Ite
             shutil.rmtree(old, ignore_errors=True)
         else:
             os.rename(temporary, target)
+    except OSError as error:
+        # Other faults of the block are for the caller to explain; that nothing fits any more is the same for all.
+        if error.errno not in _FULL:
+            raise
+        raise UsageError(
+            f"{target} cannot be written",
+            got=error.strerror or str(error),
+            hint="free some space, or write elsewhere; nothing was left behind",
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     _sync_folder(target.parent)

@@ -53,7 +53,7 @@ class Target(Protocol):
 
 def decoder_bound(data: bytes, symbols: int) -> int:
     """Of the coder: a constant, a multiple of the stream, and a multiple of the symbols that the header announces."""
-    return 256 * KIB + 16 * len(data) + 32 * symbols
+    return 512 * KIB + 16 * len(data) + 32 * symbols
 
 
 class Coder:
@@ -147,7 +147,7 @@ class Whole:
             return 64 * KIB + 2 * len(data)
         rows, columns = header.padded()
         pixels = rows * columns if max(rows, columns) <= 512 else 0
-        return 256 * KIB + 16 * len(data) + 24 * pixels
+        return 512 * KIB + 16 * len(data) + 24 * pixels
 
     def read(self, data: bytes) -> None:
         """Decode it to the task's output."""
