@@ -43,6 +43,7 @@ def latency_section(
     ]
     one, two = (batches["settings"][f"throughput, {n}"] for n in ("1 worker", "2 workers"))
     gains = " and ".join(f"{two[f'{side}_per_s'] / one[f'{side}_per_s']:.2f}× ({side})" for side in ("encode", "decode"))
+    begun = ", ".join(f"{name} after {ms / 1e3:.2f} s" for name, ms in batches["fresh_process_ms"].items())
     return f"""## The whole chain
 
 Milliseconds of one photograph of {width} × {height}, task {end_to_end["setting"]["task"]}, {end_to_end["setting"]["threads"]} threads,
@@ -63,6 +64,8 @@ pixels, from {scaling["setting"]["fit_from"]}² on: encode {exponents["encode_ms
 Photographs of {width} × {height} a second, in batches of {batches["photos"]}; two workers are {gains} of one:
 
 {table(["profile", "threads", "encode", "decode"], rates)}
+
+A fresh process, with the cache of kernels filled (`ptp doctor --prime`): {begun}.
 
 {environment}
 

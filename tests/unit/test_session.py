@@ -343,3 +343,25 @@ def test_a_graph_that_misbehaves_is_caught(tmp_path: Path, name: str) -> None:
 
     with pytest.raises(EngineError, match=message):
         run()
+
+
+def test_threads_that_encode_and_decode_at_once_get_what_one_alone_gets(session: Session) -> None:
+    photos = [_photo(60 + 3 * k, 90 - 5 * k) for k in range(6)]
+    streams = [session.encode(photo) for photo in photos]
+    outputs = [session.decode(data) for data in streams]
+    wrong: list[int] = []
+
+    def work(number: int) -> None:
+        for k in range(12):
+            which = (number + k) % len(photos)
+            if (number + k) % 2 and session.encode(photos[which]) != streams[which]:
+                wrong.append(which)
+            if repr(session.decode(streams[which])) != repr(outputs[which]):
+                wrong.append(which)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
