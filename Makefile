@@ -95,8 +95,9 @@ demo: $(VENV)/.demo
 
 # ---- tests --------------------------------------------------------------------------------------------------------------
 
-.PHONY: test lint types unit runtime-test soak
-test: lint types unit runtime-test
+.PHONY: test lint types unit tests-whole tests-parts runtime-test soak
+test: lint types
+	@$(MAKE) --no-print-directory -j2 tests-whole tests-parts runtime-test
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check --no-cache .
@@ -104,8 +105,15 @@ lint: $(VENV)/.test
 types: $(VENV)/.test
 	$(BIN)/mypy
 
-unit: $(VENV)/.test
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+# Two halves side by side: most tests keep one core busy. Whole bundles are exported in the first alone.
+unit:
+	@$(MAKE) --no-print-directory -j2 tests-whole tests-parts
+
+tests-whole: $(VENV)/.test
+	$(BIN)/python -m pytest tests/integration $(PYTEST_ARGS)
+
+tests-parts: $(VENV)/.test
+	$(BIN)/python -m pytest --ignore=tests/integration $(PYTEST_ARGS)
 
 runtime-test: $(RUNTIME_VENV)/.test
 	@$(RUNTIME_BIN)/python -c 'import importlib.util as u, numpy; assert numpy.__version__ >= "2"; assert not any(map(u.find_spec, \

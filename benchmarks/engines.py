@@ -51,7 +51,8 @@ SIZE = (768, 512)
 def _precision(manifest: Manifest) -> str:
     """What was asked for beyond the entropy path: ``fp32``, ``fp16``, ``int8``, ``int8+fp16``, with ``best`` or not."""
     audits = [manifest.audit["graphs"][graph.name].get("precision") for graph in manifest.graphs]
-    found = {name for audit in audits if audit is not None for name in audit["arithmetic"]}
+    # Audits that were written before there was INT8 are of FP16.
+    found = {name for audit in audits if audit is not None for name in audit.get("arithmetic", ("fp16",))}
     words = "+".join(name for name in ("int8", "fp16") if name in found) or "fp32"
     return f"{words}, best" if "best" in manifest.audit.get("calibration", {}) else words
 
