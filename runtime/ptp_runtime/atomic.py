@@ -6,9 +6,11 @@ killed or the disk fills up. The temporary name starts with a dot and ends in ``
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +21,8 @@ from ptp_runtime.errors import UsageError
 BUNDLE_MARK = "manifest.json"
 """A directory that holds this file is a bundle, and may be replaced by another one."""
 
+#: Of <fcntl.h> and <linux/fs.h>: paths count from the current folder; both names exist and change places.
+_HERE, _EXCHANGE = -100, 2
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system says when a disk, a quota or the largest size of a file is used up."""
 
@@ -112,7 +116,9 @@ def new_directory(path: str | os.PathLike[str], *, replace: bool = False) -> Ite
         _sync_tree(temporary)
         os.chmod(temporary, 0o777 & ~_umask())
         _refuse_ambiguous(target, replace)
-        if target.exists():
+        if target.exists() and exchange(temporary, target):
+            pass  # what was replaced has the temporary name now, and goes with it
+        elif target.exists():
             # Two renames: for a moment the name is absent, but it never shows a mixture of old and new.
             old = Path(tempfile.mkdtemp(prefix=f".{target.name[:80]}.", suffix=".partial", dir=target.parent))
             os.replace(target, old)
@@ -132,6 +138,19 @@ def new_directory(path: str | os.PathLike[str], *, replace: bool = False) -> Ite
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     _sync_folder(target.parent)
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Exchange the names of two directories in one step, so that neither name is ever absent.
+
+    Returns:
+        False, with nothing done, where the system or the file system has no such call (Linux has ``renameat2``).
+    """
+    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
+    if renameat2 is None:
+        return False
+    names = (os.fsencode(one), os.fsencode(other))
+    return bool(renameat2(_HERE, names[0], _HERE, names[1], _EXCHANGE) == 0)
 
 
 def _refuse_ambiguous(target: Path, replace: bool) -> None:

@@ -116,7 +116,12 @@ def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_bundle_is_replaced_only_when_asked(tmp_path: Path) -> None:
+@pytest.mark.parametrize("in_one_step", [True, False])
+def test_a_bundle_is_replaced_only_when_asked(
+    tmp_path: Path, in_one_step: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not in_one_step:
+        monkeypatch.setattr(atomic, "exchange", lambda one, other: False)
     (tmp_path / "out").mkdir()
     (tmp_path / "out/manifest.json").write_bytes(b"old")
 
@@ -128,6 +133,17 @@ def test_a_bundle_is_replaced_only_when_asked(tmp_path: Path) -> None:
 
     assert (tmp_path / "out/manifest.json").read_bytes() == b"new"
     assert os.listdir(tmp_path) == ["out"]
+
+
+def test_names_are_exchanged_in_one_step_where_the_system_can(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "was").write_text(name, encoding="utf-8")
+    done = atomic.exchange(tmp_path / "a", tmp_path / "b")
+    found = [(tmp_path / name / "was").read_text(encoding="utf-8") for name in ("a", "b")]
+    assert found == (["b", "a"] if done else ["a", "b"])
+    assert not atomic.exchange(tmp_path / "a", tmp_path / "absent")
+    assert (tmp_path / "a" / "was").is_file()
 
 
 def test_a_failed_replacement_leaves_the_old_bundle(tmp_path: Path) -> None:
