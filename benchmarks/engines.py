@@ -1,6 +1,6 @@
 """Task × precision × builder: build seconds, size, proof of the precision, worst error, bits, metric, latency (CPU).
 
-    python benchmarks/engines.py BUNDLE... [--data FOLDER]... [--build-only BUNDLE]... [--json FILE]
+    python benchmarks/engines.py BUNDLE... [--data FOLDER]... [--cls-data FOLDER]... [--build-only BUNDLE]...
 
 Each bundle's engines are built for every builder that is installed, into a copy, without the engine cache.
 Errors and disagreement come from ``ptp verify`` on the shipped parity photographs, run by ONNX Runtime on the CPU: no
@@ -177,10 +177,20 @@ def latencies(bundles: dict[str, Path]) -> dict[str, dict[str, float]]:
 @click.command()
 @click.argument("bundles", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--data", multiple=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--cls-data",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Further photographs for the classifier, whose 224 × 224 are quickly done.",
+)
 @click.option("--build-only", multiple=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--json", "output", type=click.Path(dir_okay=False, path_type=Path))
 def main(
-    bundles: tuple[Path, ...], data: tuple[Path, ...], build_only: tuple[Path, ...], output: Path | None
+    bundles: tuple[Path, ...],
+    data: tuple[Path, ...],
+    cls_data: tuple[Path, ...],
+    build_only: tuple[Path, ...],
+    output: Path | None,
 ) -> None:
     targets = _installed()
     rows: list[dict[str, Any]] = []
@@ -204,7 +214,8 @@ def main(
         rows.append(row)
         print(json.dumps(row))
     for task, of_task in by_task.items():
-        measured, costs = latencies(of_task), weighed(of_task, task, list(data))
+        folders = [*data, *(cls_data if task == "cls" else ())]
+        measured, costs = latencies(of_task), weighed(of_task, task, folders)
         for row in rows:
             if row["task"] == task and row["verified"] is not None:
                 row["milliseconds"] = measured[row["precision"]]

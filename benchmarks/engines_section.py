@@ -29,11 +29,20 @@ Engines of every graph, built without the engine cache; *proof* says at which le
 engines was found as asked ([engines.md](engines.md)), *shares* what the multiply-accumulates of analysis,
 synthesis and head are computed in there.{unproved} No engine has run: errors, bytes and times are of the same
 ONNX graphs in ONNX Runtime on the CPU. *Worst* is the largest error of a tensor against PyTorch in FP32, over
-its largest value, on {photos} shipped parity photographs; *bytes* is what their streams take more than those of
-the FP32 bundle; *disagreement* is that of the task's answer with PyTorch's.
+its largest value, on {photos} shipped parity photographs; *disagreement* is that of the task's answer with PyTorch's there
+(share of pixels; largest difference of a probability).
 
-{table(_HEAD, [line for row in rows for line in _lines(row, reference)])}
+{table(_HEAD, [line for row in rows for line in _lines(row)])}
 
+What a precision costs on held-out photographs at the default rate, against the FP32 bundle: bits of the streams, and points
+of 100 of agreement with the teacher's answer (over the set; and mean of photographs, with its 95 % interval) and of the
+labelled figure.
+
+{table(_COSTS, [_cost(row) for row in rows if row["held_out"] is not None])}
+
+{_kept(rows)}
+
+{_breakers(rows)}
 Milliseconds to encode and to decode a photograph of {width} × {height}, the bundles of a task in turn, median of
 {document["rounds"]} rounds, ratio to FP32:
 
@@ -42,7 +51,7 @@ Milliseconds to encode and to decode a photograph of {width} × {height}, the bu
 {_others(others, table)}
 {environment}
 
-    python benchmarks/engines.py SEG-FP32 SEG-FP16 … --build-only FULL-FP16 --json benchmarks/results/engines.json
+    python benchmarks/engines.py SEG-FP32 SEG-FP16 SEG-INT8 … --data COCO_MINI --cls-data photos/held-out --build-only FULL-FP16 --json benchmarks/results/engines.json
 """
 
 
@@ -56,17 +65,71 @@ _HEAD = [
     "proof",
     "shares",
     "worst",
-    "bytes",
     "disagreement",
 ]
+_COSTS = ["task, precision", "photos", "bits", "agreement over the set", "mean of photographs", "against labels"]
+_LABELS = ("miou", "map")
 
 
-def _lines(row: dict[str, Any], reference: dict[str, Any]) -> list[list[str]]:
+def _cost(row: dict[str, Any]) -> list[str]:
+    """Points lost are shown as such: minus is a gain."""
+    found = row["held_out"]
+    loss, photo = found["loss"], found["photo_loss"]
+    labelled = next((f"{loss[name]:+.2f} ({name})" for name in _LABELS if name in loss), "–")
+    return [
+        f"{row['task']}, {row['precision']}",
+        str(found["photos"]),
+        f"{found['bits']:+.2%}",
+        f"{loss[found['fidelity']]:+.2f}",
+        f"{photo['value']:+.2f} ({photo['low']:+.2f} to {photo['high']:+.2f})",
+        labelled,
+    ]
+
+
+def _kept(rows: list[dict[str, Any]]) -> str:
+    """Which INT8 bundles keep to 1 % of bits and 1 point over the set, and which do not."""
+    sides: dict[bool, list[str]] = {True: [], False: []}
+    for row in rows:
+        found = row["held_out"]
+        if found is None or "int8" not in row["precision"]:
+            continue
+        lost = found["loss"][found["fidelity"]]
+        words = f"{row['task']} ({row['precision']}: {found['bits']:+.2%}, {lost:+.2f})"
+        sides[found["bits"] <= 0.01 and lost <= 1].append(words)
+    kept, rest = ("; ".join(sides[side]) or "none" for side in (True, False))
+    return (
+        f"INT8 within 1 % of the bits and 1 point over the set: {kept}. Not shown to be: {rest}; the interval of the mean of"
+        " photographs says how much so few can tell."
+    )
+
+
+def _breakers(rows: list[dict[str, Any]]) -> str:
+    """Of searches that left layers in floats: which did the most damage alone."""
+    lines = []
+    for row in rows:
+        best = row.get("best")
+        if not best:
+            continue
+        left = [item for item in best["alone"] if not item["int8"]]
+        worst = sorted(left, key=lambda item: -max(item["bits"] / 0.01, item["answer"]))[:5]
+        named = "; ".join(
+            f"{item['graph']}/{item['node']} ({item['bits']:+.2%} bits, {item['answer']:.2%} of the answers)"
+            for item in worst
+        )
+        reached = f"{best['damage']['bits']:+.2%} bits and {best['damage']['metric']:+.2f} points on the calibration photos"
+        count = len(best["alone"]) or best["chosen"]
+        lines.append(
+            f"`--best` of {row['task']} ({best['limits']['bits']:.0%} bits, {best['limits']['metric']:g} points) put"
+            f" {best['chosen']} of {count} layers into INT8: {reached}."
+            + (f" Left in floats, the worst alone first: {named}." if named else "")
+        )
+    return "\n\n".join(lines) + ("\n" if lines else "")
+
+
+def _lines(row: dict[str, Any]) -> list[list[str]]:
     found = row["verified"]
-    base = reference.get(row["task"])
-    more = "–" if base is None or base is row else f"{found['size_bytes'] / base['verified']['size_bytes'] - 1:+.2%}"
     graph, worst = max(found["worst"].items(), key=lambda item: item[1])
-    tail = [f"{worst:.1e} ({graph})", more, f"{found['disagreement']:.2%}"]
+    tail = [f"{worst:.1e} ({graph})", f"{found['disagreement']:.2%}"]
     return [
         [f"{row['task']}, {row['precision']}, {build['target']}", *_built(row, build), *tail] for build in row["builds"]
     ]

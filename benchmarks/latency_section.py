@@ -69,7 +69,7 @@ A fresh process, with the cache of kernels filled (`ptp doctor --prime`): {begun
 
 {environment}
 
-    python benchmarks/end_to_end.py BUNDLE --json benchmarks/results/end_to_end.json
+    python benchmarks/end_to_end.py BUNDLE --int8 INT8-BUNDLE --rounds 7 --slow-rounds 1 --json benchmarks/results/end_to_end.json
     python benchmarks/scaling.py BUNDLE --json benchmarks/results/scaling.json --plot docs/images/scaling.png
-    python benchmarks/batches.py BUNDLE --json benchmarks/results/batches.json
+    python benchmarks/batches.py BUNDLE --rounds {batches["rounds"]} --json benchmarks/results/batches.json
 """

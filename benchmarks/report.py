@@ -13,7 +13,10 @@ from typing import Any
 import click
 from ablations_section import ablations_section
 from coder_section import coder_section
+from engines_section import engines_section
 from interop_section import interop_section
+from latency_section import latency_section
+from shared_section import shared_section
 
 RESULTS = Path(__file__).with_name("results")
 #: Points above are in the JSON files; nobody runs a codec for machines there.
@@ -327,6 +330,7 @@ dagger: noise decides.
 def page() -> str:
     """The whole page."""
     interop, coder, ablations = _load("interop.json"), _load("coder.json"), _load("ablations.json")
+    engines, shared, chain = _load("engines.json"), _load("shared_prompts.json"), _load("end_to_end.json")
     return f"""# Results
 
 Made by `python benchmarks/report.py` from the files in `benchmarks/results`.
@@ -338,7 +342,10 @@ Made by `python benchmarks/report.py` from the files in `benchmarks/results`.
 {coder_section(coder, _table, _environment(coder))}
 {teachers()}
 {compression()}
-{ablations_section(ablations, _table, _environment(ablations))}"""
+{ablations_section(ablations, _table, _environment(ablations))}
+{engines_section(engines, _table, _environment(engines))}
+{shared_section(shared, _table, _environment(shared))}
+{latency_section(chain, _load("scaling.json"), _load("batches.json"), _table, _environment(chain))}"""
 
 
 @click.command()

@@ -59,5 +59,5 @@ photograph, {document["crossed"][0]["photos"]} held-out photographs cropped to 2
 
 {environment}
 
-    python benchmarks/shared_prompts.py SHARED SEG DET CLS --data COCO_MINI --data photos/held-out --json benchmarks/results/shared_prompts.json
+    python benchmarks/shared_prompts.py SHARED SEG DET CLS --data COCO_MINI --json benchmarks/results/shared_prompts.json
 """
