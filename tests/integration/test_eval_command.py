@@ -183,7 +183,7 @@ def test_bundles_are_checked_too(demo_bundle: Path, tiny_checkpoint: Path, small
     for options, words in (
         (["--rates", "300"], "there is no rate 300"),
         (["--rates", "low"], "whole numbers"),
-        (["--task", "cls"], "serves another task"),
+        (["--task", "cls"], "does not serve the task"),
         (["--task", "seg", "--checkpoint", str(tiny_checkpoint)], "no task 'seg'"),
         (["--data", str(tmp_path)], "no photographs"),
     ):
