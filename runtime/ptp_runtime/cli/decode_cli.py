@@ -66,7 +66,7 @@ def decode(
       ptp decode BUNDLE photo.ptp -o mask.png --float-streams any    # a float stream from elsewhere: try it
     """
     from ptp_runtime.atomic import write_bytes
-    from ptp_runtime.cli.results import file_bytes, result_sentence, result_values
+    from ptp_runtime.result_files import file_bytes, result_sentence, result_values
     from ptp_runtime.shared_session import SharedSession, task_of_stream
 
     check_output(output, stream, bundle)

@@ -68,7 +68,7 @@ def infer(
       ptp infer BUNDLE photo.jpg -o OUT --json
     """
     from ptp_runtime.atomic import write_bytes
-    from ptp_runtime.cli.results import file_bytes, file_suffix, result_sentence, result_values
+    from ptp_runtime.result_files import file_bytes, file_suffix, result_sentence, result_values
     from ptp_runtime.overlay import overlay
     from ptp_runtime.palette import png_from_image
     from ptp_runtime.session import Session
