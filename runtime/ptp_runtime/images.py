@@ -28,10 +28,11 @@ Colour profiles are not applied: the teachers were trained on pixels as stored.
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import struct
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -89,6 +90,21 @@ def load_image(source: str | os.PathLike[str] | npt.NDArray[Any], *, convert: bo
     return _load_file(os.fspath(source), convert)
 
 
+def image_from_bytes(data: bytes, name: str = "the photo", *, convert: bool = False) -> Pixels:
+    """As :func:`load_image`, of the bytes of a file; ``name`` is what messages call it."""
+    return _decoded(io.BytesIO(data), name, convert)
+
+
+def image_size(data: bytes, name: str = "the photo") -> tuple[int, int]:
+    """Height and width that the bytes of an image file promise, as stored; no pixel is decoded.
+
+    Raises:
+        BrokenImageError, UnsupportedImageError: as :func:`load_image`.
+    """
+    with _opened(io.BytesIO(data), name) as image:
+        return image.height, image.width
+
+
 def _check_array(array: npt.NDArray[Any]) -> Pixels:
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
         raise UnsupportedImageError(
@@ -119,32 +135,45 @@ def _load_file(path: str, convert: bool) -> Pixels:
             f"{path} cannot be read", expected="a photo", got=error.strerror or str(error), hint="check the path"
         ) from error
     with file:
+        return _decoded(file, path, convert)
+
+
+def _decoded(file: IO[bytes], name: str, convert: bool) -> Pixels:
+    with _opened(file, name) as image:
+        _check_kind(image, name, convert)
         try:
-            image = Image.open(file, formats=FORMATS)
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise UnsupportedImageError(
-                f"{path} is too large",
-                expected=f"at most {LARGEST_SIDE}×{LARGEST_SIDE} pixels",
-                got=str(error),
-                hint="scale it down or cut it into tiles",
-            ) from error
-        except UnidentifiedImageError as error:
-            raise BrokenImageError(
-                f"{path} is not an image that can be read",
-                expected="one of the formats " + ", ".join(FORMATS),
-                hint="check the file, or convert it to PNG",
-            ) from error
-        except Exception as error:  # Pillow's plugins raise nearly anything on damaged headers
-            raise _broken(path, error) from error
-        with image:
-            _check_size(*image.size, path)
-            _check_kind(image, path, convert)
-            try:
-                image.load()
-                pixels = _rgb(_oriented(image, path))
-            except Exception as error:  # as above, for damaged or truncated data
-                raise _broken(path, error) from error
+            image.load()
+            pixels = _rgb(_oriented(image, name))
+        except Exception as error:  # as in _opened, for damaged or truncated data
+            raise _broken(name, error) from error
     return np.ascontiguousarray(pixels)
+
+
+def _opened(file: IO[bytes], name: str) -> ImageFile.ImageFile:
+    """The image of a size that is taken; nothing has been decoded yet."""
+    try:
+        image = Image.open(file, formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise UnsupportedImageError(
+            f"{name} is too large",
+            expected=f"at most {LARGEST_SIDE}×{LARGEST_SIDE} pixels",
+            got=str(error),
+            hint="scale it down or cut it into tiles",
+        ) from error
+    except UnidentifiedImageError as error:
+        raise BrokenImageError(
+            f"{name} is not an image that can be read",
+            expected="one of the formats " + ", ".join(FORMATS),
+            hint="check the file, or convert it to PNG",
+        ) from error
+    except Exception as error:  # Pillow's plugins raise nearly anything on damaged headers
+        raise _broken(name, error) from error
+    try:
+        _check_size(*image.size, name)
+    except UnsupportedImageError:
+        image.close()
+        raise
+    return image
 
 
 def _broken(path: str, error: Exception) -> BrokenImageError:

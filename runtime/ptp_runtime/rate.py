@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -45,3 +46,16 @@ class Rate:
             return text + "of the photo"
         original = f"{self.bits_per_original_pixel:.4f} bpp over the {self.original_width}×{self.original_height}"
         return text + f"that were coded ({original} pixels of the photo)"
+
+
+def rate_values(rate: Rate) -> dict[str, Any]:
+    """The size of a stream for JSON."""
+    values = {
+        "bytes": rate.size_bytes,
+        "bpp": rate.bits_per_pixel,
+        "bpp_over": {"width": rate.width, "height": rate.height, "what": "the coded image, without padding"},
+    }
+    if rate.resized:
+        values["bpp_original"] = rate.bits_per_original_pixel
+        values["original"] = {"width": rate.original_width, "height": rate.original_height}
+    return values

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -102,3 +102,9 @@ class Stopwatch:
     def total(self) -> float:
         """The sum over all stages."""
         return sum(self.milliseconds.values())
+
+
+def times_values(milliseconds: Mapping[str, float]) -> dict[str, float]:
+    """The times for JSON, with their total."""
+    rounded = {stage: round(value, 3) for stage, value in milliseconds.items()}
+    return rounded | {"total": round(sum(milliseconds.values()), 3)}

@@ -16,12 +16,12 @@ from ptp_runtime.cli.options import (
     golden_values,
     json_option,
     print_json,
-    rate_values,
     read_stream,
     times_sentence,
-    times_values,
 )
 from ptp_runtime.manifest import TASK_IDS
+from ptp_runtime.rate import rate_values
+from ptp_runtime.stopwatch import times_values
 
 
 @click.command()

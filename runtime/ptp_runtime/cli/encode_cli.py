@@ -17,13 +17,13 @@ from ptp_runtime.cli.options import (
     print_json,
     rate_note,
     rate_option,
-    rate_values,
     read_photo,
     step_checks_option,
     task_option,
     times_sentence,
-    times_values,
 )
+from ptp_runtime.rate import rate_values
+from ptp_runtime.stopwatch import times_values
 
 
 @click.command()

@@ -17,14 +17,14 @@ from ptp_runtime.cli.options import (
     print_json,
     rate_note,
     rate_option,
-    rate_values,
     read_photo,
     step_checks_option,
     task_option,
     times_sentence,
-    times_values,
 )
 from ptp_runtime.errors import UsageError
+from ptp_runtime.rate import rate_values
+from ptp_runtime.stopwatch import times_values
 
 
 @click.command()
@@ -68,9 +68,9 @@ def infer(
       ptp infer BUNDLE photo.jpg -o OUT --json
     """
     from ptp_runtime.atomic import write_bytes
-    from ptp_runtime.result_files import file_bytes, file_suffix, result_sentence, result_values
     from ptp_runtime.overlay import overlay
     from ptp_runtime.palette import png_from_image
+    from ptp_runtime.result_files import file_bytes, file_suffix, result_sentence, result_values
     from ptp_runtime.session import Session
 
     _require_folder(output)

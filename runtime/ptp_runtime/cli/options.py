@@ -17,7 +17,6 @@ from ptp_runtime.backends import BACKEND_NAMES, INEXACT_POLICIES, BackendChoice
 from ptp_runtime.errors import StreamError
 from ptp_runtime.images import Pixels, load_image
 from ptp_runtime.manifest import TASK_IDS
-from ptp_runtime.rate import Rate
 from ptp_runtime.stream_rules import FLOAT_STREAMS
 
 if TYPE_CHECKING:
@@ -156,19 +155,6 @@ def check_output(output: Path, *inputs: Path) -> None:
         require_other_file(output, path)
 
 
-def rate_values(rate: Rate) -> dict[str, Any]:
-    """The size of a stream for ``--json``."""
-    values = {
-        "bytes": rate.size_bytes,
-        "bpp": rate.bits_per_pixel,
-        "bpp_over": {"width": rate.width, "height": rate.height, "what": "the coded image, without padding"},
-    }
-    if rate.resized:
-        values["bpp_original"] = rate.bits_per_original_pixel
-        values["original"] = {"width": rate.original_width, "height": rate.original_height}
-    return values
-
-
 def rate_note(session: Session, rate: int) -> str:
     """For people: which of several rates was coded; nothing where there is only one."""
     return "" if session.rates == 1 else f", rate {rate} of 0 to {session.rates - 1}"
@@ -203,12 +189,6 @@ def times_sentence(milliseconds: Mapping[str, float]) -> str:
     """For people: the total and the stages, ms."""
     stages = ", ".join(f"{stage} {value:.1f}" for stage, value in milliseconds.items())
     return f"{sum(milliseconds.values()):.1f} ms ({stages})"
-
-
-def times_values(milliseconds: Mapping[str, float]) -> dict[str, float]:
-    """The times for ``--json``, with their total."""
-    rounded = {stage: round(value, 3) for stage, value in milliseconds.items()}
-    return rounded | {"total": round(sum(milliseconds.values()), 3)}
 
 
 def print_json(values: Mapping[str, Any]) -> None:
