@@ -32,7 +32,13 @@
     │   ├── StageFailedError                a stage of the export; carries the reproducing command
     │   └── PrecisionNotMetError            FP16 was asked for and not reached
     ├── VerificationError               9   a limit was passed, or nothing was compared
-    └── MissingExtraError              10   an optional dependency is not installed
+    ├── MissingExtraError              10   an optional dependency is not installed
+    └── ServiceError                   11   a service could not take or finish a request
+        ├── RequestError                    it breaks the protocol
+        ├── UnknownModelError               it names a model that is not served
+        ├── TooLargeError                   its body, its photos or its streams are beyond a limit
+        ├── OverloadedError                 too much is waiting already, or the service is about to stop
+        └── DeadlineError                   it took longer than it may
 
 Every error is built from three sentences: what was expected, what came, what to do.
 """
@@ -258,3 +264,29 @@ class MissingExtraError(PtpError):
     """An optional dependency is not installed; the hint names the extra."""
 
     exit_code = 10
+
+
+class ServiceError(PtpError):
+    """A service could not take or finish a request."""
+
+    exit_code = 11
+
+
+class RequestError(ServiceError):
+    """The request breaks the protocol, or asks for what the model does not have."""
+
+
+class UnknownModelError(ServiceError):
+    """The request names a model, or a version of one, that is not served."""
+
+
+class TooLargeError(ServiceError):
+    """The body of the request, one of its photos or one of its streams is beyond a limit of the service."""
+
+
+class OverloadedError(ServiceError):
+    """More is waiting than the service lets wait, or it is about to stop; the same request may pass later."""
+
+
+class DeadlineError(ServiceError):
+    """The request took longer than the service lets one take."""

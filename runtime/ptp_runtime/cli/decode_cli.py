@@ -34,7 +34,7 @@ from ptp_runtime.stopwatch import times_values
     help="Of a bundle of several tasks: show the stream's photo to this one.  [default: the one it was coded for]",
 )
 @float_streams_option
-@backend_options
+@backend_options()
 @json_option
 def decode(
     bundle: Path,

@@ -34,7 +34,7 @@ from ptp_runtime.stopwatch import times_values
 @task_option
 @convert_option
 @step_checks_option
-@backend_options
+@backend_options()
 @json_option
 def encode(
     bundle: Path,

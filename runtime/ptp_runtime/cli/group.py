@@ -25,6 +25,7 @@ _OWN = {
     "inspect": ("ptp_runtime.cli.inspect_cli:inspect", "What a bundle or a stream holds."),
     "split": ("ptp_runtime.cli.split_cli:split", "The encoder's or the decoder's side of a bundle."),
     "sign": ("ptp_runtime.cli.sign_cli:sign", "A bundle's signature, or the digest that pins it."),
+    "serve": ("ptp_runtime.cli.serve_cli:serve", "Bundles over HTTP and gRPC, and a page to drop a photo on."),
     "profile": ("ptp_runtime.cli.profile_cli:profile", "Where the time goes, and why it sometimes takes longer."),
     "doctor": ("ptp_runtime.cli.doctor_cli:doctor", "What this machine has and lacks."),
 }
@@ -106,7 +107,8 @@ def ptp(verbose: bool, debug: bool) -> None:
 
     \b
     Exit codes: 0 done, 1 something is broken (doctor), 2 wrong request, 3 image, 4 stream, 5 bundle,
-    6 backend, 7 checkpoint, 8 export, 9 verification, 10 a package is missing, 70 a fault in ptp.
+    6 backend, 7 checkpoint, 8 export, 9 verification, 10 a package is missing,
+    11 a service refused, 70 a fault in ptp.
     """
     level = logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr, force=True)

@@ -35,7 +35,7 @@ from ptp_runtime.stopwatch import times_values
 @task_option
 @convert_option
 @step_checks_option
-@backend_options
+@backend_options()
 @json_option
 def infer(
     bundle: Path,

@@ -34,43 +34,56 @@ def bundle_argument(function: F) -> F:
     return click.argument("bundle", type=click.Path(path_type=Path))(function)
 
 
-def backend_options(function: F) -> F:
+def backend_options(profile: str = "latency") -> Callable[[F], F]:
     """``--backend``, ``--threads``, ``--trust``, ``--inexact``, and ``--latency`` or ``--throughput``: ``profile``."""
-    function = click.option(
-        "--throughput", "profile", flag_value="throughput", help="Each core has a photo to itself: most photos in all."
-    )(function)
-    function = click.option(
-        "--latency",
-        "profile",
-        flag_value="latency",
-        default="latency",
-        help="All cores work on one photo: each as soon as possible.  [default]",
-    )(function)
-    function = click.option(
-        "--inexact",
-        type=click.Choice(INEXACT_POLICIES),
-        default="auto",
-        show_default=True,
-        help="A backend that fails the golden test of an integer entropy path: refuse it, or let the CPU run that path;"
-        " auto does the latter unless --backend names it.",
-    )(function)
-    function = click.option(
-        "--trust",
-        help="Who vouches for the bundle's engines, which are code: the manifest's SHA-256 (see ptp sign), the PEM file"
-        " of a public key, or any. Without it engines are left aside.",
-    )(function)
-    function = click.option(
-        "--threads",
-        type=click.IntRange(min=1),
-        help="Threads inside one operator on the CPU.  [default: all usable cores; 1 with --throughput]",
-    )(function)
-    return click.option(
-        "--backend",
-        type=click.Choice(BACKEND_NAMES),
-        default="auto",
-        show_default=True,
-        help="Where to run the networks; auto takes the fastest that works here.",
-    )(function)
+    options = [
+        click.option(
+            "--backend",
+            type=click.Choice(BACKEND_NAMES),
+            default="auto",
+            show_default=True,
+            help="Where to run the networks; auto takes the fastest that works here.",
+        ),
+        click.option(
+            "--threads",
+            type=click.IntRange(min=1),
+            help="Threads inside one operator on the CPU.  [default: all usable cores; 1 with --throughput]",
+        ),
+        click.option(
+            "--trust",
+            help="Who vouches for the bundle's engines, which are code: the manifest's SHA-256 (see ptp sign), the PEM"
+            " file of a public key, or any. Without it engines are left aside.",
+        ),
+        click.option(
+            "--inexact",
+            type=click.Choice(INEXACT_POLICIES),
+            default="auto",
+            show_default=True,
+            help="A backend that fails the golden test of an integer entropy path: refuse it, or let the CPU run that"
+            " path; auto does the latter unless --backend names it.",
+        ),
+        *(
+            click.option(
+                f"--{name}",
+                "profile",
+                flag_value=name,
+                default=profile,
+                show_default=False,
+                help=meaning + ("  [default]" if name == profile else ""),
+            )
+            for name, meaning in (
+                ("latency", "All cores work on one photo: each as soon as possible."),
+                ("throughput", "Each core has a photo to itself: most photos in all."),
+            )
+        ),
+    ]
+
+    def add(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
 
 
 def step_checks_option(function: F) -> F:

@@ -38,7 +38,7 @@ _ENVIRONMENT = ("OMP_", "KMP_", "GOMP_", "MKL_", "OPENBLAS_", "NUMBA_", "ORT_", 
 @click.option("--seconds", type=float, default=60.0, show_default=True, help="Begin no window after that.")
 @rate_option
 @convert_option
-@backend_options
+@backend_options()
 def profile(
     bundle: Path,
     photos: tuple[Path, ...],

@@ -1,0 +1,1 @@
+"""Many photos: a server that answers requests, and runs over whole collections."""

@@ -1,0 +1,257 @@
+"""One thing that is served: an operation of one task of one bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ptp_runtime.bitstream import read_header
+from ptp_runtime.errors import RequestError, TooLargeError
+from ptp_runtime.images import image_from_bytes, image_size
+from ptp_runtime.service.serve.limits import Limits
+from ptp_runtime.service.serve.outputs import Outputs, Result
+from ptp_runtime.service.serve.requests import Request, Response, parameter
+from ptp_runtime.service.serve.tensors import Tensor, TensorSpec
+from ptp_runtime.service.serve.work import PixelBudget
+from ptp_runtime.session import Session
+from ptp_runtime.shared_session import SharedSession
+from ptp_runtime.stopwatch import Span, observed_spans, times_values
+
+VERSION = "1"
+"""Of every model: a bundle has a digest, not a number."""
+
+OPERATIONS = ("encode", "decode", "infer")
+
+_PHOTO = TensorSpec("PHOTO", "BYTES", (-1,), datatypes=("UINT8",))
+_RATE = TensorSpec("RATE", "INT32", (1,), optional=True)
+_STREAM = TensorSpec("STREAM", "BYTES", (-1,))
+
+_OWN_PARAMETERS = ("rate", "convert", "trace")
+# What clients of Triton may send along, which means nothing here.
+_PARAMETERS = {
+    *_OWN_PARAMETERS,
+    *("binary_data_output", "headers", "priority", "timeout", "sequence_id", "sequence_start", "sequence_end"),
+}
+
+Job = Callable[[], Result]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A request that was understood: its jobs, one a photo or stream, and what to make of their results.
+
+    Attributes:
+        jobs: to run in any order.
+        answer: the response from their results, in the jobs' order.
+    """
+
+    jobs: Sequence[Job]
+    answer: Callable[[Sequence[Result]], Response]
+
+
+class ServedModel:
+    """An operation of a task.
+
+    Args:
+        name: of the model.
+        operation: one of :data:`OPERATIONS`.
+        sessions: of the bundle.
+        task: of the bundle.
+
+    Attributes:
+        name, operation, task: as given.
+        inputs: that it takes.
+        outputs: that it gives.
+    """
+
+    def __init__(self, name: str, operation: str, sessions: SharedSession, task: str) -> None:
+        self.name, self.operation, self.task = name, operation, task
+        self.inputs = (_STREAM,) if operation == "decode" else (_PHOTO, _RATE)
+        self.outputs = Outputs(operation, task)
+        self._sessions = sessions
+
+    @property
+    def session(self) -> Session:
+        """Which does the work."""
+        return self._sessions.session(self.task)
+
+    def facts(self) -> dict[str, Any]:
+        """What a client may want to know beside the tensors."""
+        session = self.session
+        return {
+            "task": self.task,
+            "operation": self.operation,
+            "rates": session.rates,
+            "default_rate": session.default_rate,
+            "codec": session.manifest.entropy.identity,
+            "backend": session.backend.backend.provider,
+        }
+
+    def plan(self, request: Request, limits: Limits, budget: PixelBudget) -> Plan:
+        """Check a request and cut it into jobs.
+
+        Args:
+            request: as it came.
+            limits: of the service.
+            budget: pixels that may be worked on at a time.
+
+        Raises:
+            RequestError: wrong inputs, parameters or outputs.
+            TooLargeError: too many photos, or too large a one.
+        """
+        names = self.outputs.chosen(request.outputs)
+        known = {spec.name for spec in self.inputs}
+        for name in request.inputs:
+            if name not in known:
+                raise RequestError(f"the model has no input {name!r}", expected=", ".join(known), got=repr(name)[:80])
+        for name in request.parameters:
+            if name not in _PARAMETERS:
+                raise RequestError(
+                    f"there is no parameter {name[:80]!r}",
+                    expected=", ".join(_OWN_PARAMETERS),
+                    hint="see docs/serving.md",
+                )
+        trace = parameter(request.parameters, "trace", bool, default=False)
+        if self.operation == "decode":
+            jobs = self._decodings(request, limits, budget, trace)
+        else:
+            jobs = self._codings(request, limits, budget, trace)
+
+        def answer(results: Sequence[Result]) -> Response:
+            return Response(self.name, VERSION, self.outputs.tensors(names, results), request.id)
+
+        return Plan(jobs, answer)
+
+    def _decodings(self, request: Request, limits: Limits, budget: PixelBudget, trace: bool) -> list[Job]:
+        streams = _elements(request, _STREAM, limits)
+
+        def job(data: bytes) -> Result:
+            header = read_header(data)
+            shown = header.original_height * header.original_width
+            largest = max(header.height * header.width, shown)
+            with budget.take(largest, "the photo of the stream"), _watched(trace) as spans:
+                done = self._sessions.decode_detailed(data, task=self.task, keep_steps=False)
+            times = {"decode": times_values(done.milliseconds)}
+            return Result(done.rate, times, output=done.output, spans=_shown("decode", spans))
+
+        return [_bound(job, stream) for stream in streams]
+
+    def _codings(self, request: Request, limits: Limits, budget: PixelBudget, trace: bool) -> list[Job]:
+        photos = _photos(request, limits)
+        rate = _rate(request)
+        convert = parameter(request.parameters, "convert", bool, default=False)
+        session, decodes = self.session, self.operation == "infer"
+
+        def job(photo: bytes | npt.NDArray[np.uint8]) -> Result:
+            height, width = photo.shape[:2] if isinstance(photo, np.ndarray) else image_size(photo)
+            with budget.take(height * width, "the photo"):
+                with _watched(trace) as spans:
+                    pixels = photo if isinstance(photo, np.ndarray) else image_from_bytes(photo, convert=convert)
+                    encoded = session.encode_detailed(pixels, rate=rate, keep_steps=False)
+                size, data = encoded.rate, encoded.data
+                times, shown = {"encode": times_values(encoded.milliseconds)}, _shown("encode", spans)
+                if not decodes:
+                    return Result(size, times, data, spans=shown)
+                del encoded  # its tensors are as large as the photo
+                with _watched(trace) as spans:
+                    decoded = session.decode_detailed(data, keep_steps=False)
+            times["decode"] = times_values(decoded.milliseconds)
+            return Result(size, times, data, decoded.output, [*shown, *_shown("decode", spans)])
+
+        return [_bound(job, photo) for photo in photos]
+
+
+def _watched(trace: bool) -> AbstractContextManager[list[Span]]:
+    return observed_spans() if trace else nullcontext([])
+
+
+def _bound(job: Callable[[Any], Result], item: Any) -> Job:
+    return lambda: job(item)
+
+
+def _input(request: Request, spec: TensorSpec) -> Tensor:
+    if spec.name not in request.inputs:
+        raise RequestError(
+            f"the input {spec.name!r} is missing",
+            expected=f"{spec.datatype} {list(spec.shape)}",
+            got=", ".join(request.inputs) or "no input",
+        )
+    tensor = request.inputs[spec.name]
+    if tensor.datatype not in (spec.datatype, *spec.datatypes):
+        raise RequestError(
+            f"the input {spec.name!r} is of another data type",
+            expected=" or ".join((spec.datatype, *spec.datatypes)),
+            got=tensor.datatype,
+        )
+    return tensor
+
+
+def _elements(request: Request, spec: TensorSpec, limits: Limits) -> list[bytes]:
+    tensor = _input(request, spec)
+    values = tensor.values
+    # Clients that think in batches send a column of one element each.
+    column = len(tensor.shape) == 2 and tensor.shape[1] == 1
+    if not isinstance(values, list) or not (len(tensor.shape) == 1 or column):
+        raise RequestError(
+            f"the input {spec.name!r} has another shape", expected="[photos]", got=repr(list(tensor.shape))
+        )
+    _require_count(len(values), limits)
+    return values
+
+
+def _photos(request: Request, limits: Limits) -> list[Any]:
+    tensor = _input(request, _PHOTO)
+    if tensor.datatype == "BYTES":
+        return list(_elements(request, _PHOTO, limits))
+    pixels = np.asarray(tensor.values)
+    if pixels.ndim == 3:
+        pixels = pixels[None]
+    if pixels.ndim != 4 or pixels.shape[-1] != 3:
+        raise RequestError(
+            "the photo as an array has another shape",
+            expected="UINT8 [height, width, 3] or [photos, height, width, 3]",
+            got=repr(list(tensor.shape)),
+        )
+    _require_count(len(pixels), limits)
+    return list(pixels)
+
+
+def _require_count(count: int, limits: Limits) -> None:
+    if count < 1:
+        raise RequestError("the request holds nothing to work on", expected="at least one photo or stream", got="none")
+    if count > limits.photos:
+        raise TooLargeError(
+            "the request holds too many photos or streams", expected=f"at most {limits.photos}", got=str(count)
+        )
+
+
+def _rate(request: Request) -> int | None:
+    chosen: int | None = parameter(request.parameters, "rate", int, default=None)
+    if _RATE.name not in request.inputs:
+        return chosen
+    tensor = _input(request, _RATE)
+    values = np.asarray(tensor.values).ravel()
+    if values.size != 1:
+        raise RequestError("one rate is for all photos of a request", expected="one number", got=str(values.size))
+    return int(values[0])
+
+
+def _shown(direction: str, spans: Sequence[Span]) -> list[dict[str, Any]]:
+    """Spans from the beginning of the first, in milliseconds."""
+    begin = min((span.start for span in spans), default=0.0)
+    return [
+        {
+            "direction": direction,
+            "stage": span.stage,
+            "step": span.step,
+            "start": round((span.start - begin) * 1e3, 3),
+            "end": round((span.end - begin) * 1e3, 3),
+            "depth": span.depth,
+        }
+        for span in spans
+    ]
