@@ -14,6 +14,7 @@ BIN := $(VENV)/bin
 RUNTIME_BIN := $(RUNTIME_VENV)/bin
 PIP_INSTALL := python -m pip install --quiet --disable-pip-version-check
 TENSORRT_RTX := tensorrt-rtx==1.7.1.116
+PYTRITON := nvidia-pytriton==0.7.0
 
 # Waiting threads sleep instead of spinning: on a machine that does anything else beside, torch's small operations are
 # ten times slower otherwise.
@@ -70,6 +71,8 @@ $(VENV)/.test: $(VENV)/.demo pyproject.toml
 	@$(BIN)/$(PIP_INSTALL) -c constraints.txt --no-build-isolation '$(TENSORRT_RTX)' \
 		|| { echo "$(TENSORRT_RTX) could not be installed (Linux on x86-64 or ARM64 is needed). The tests build real engines" \
 		"with it, so they cannot be complete without it." >&2; exit 1; }
+	@# A real Triton for its test; of PyTriton only the server inside is used. It is skipped where no wheel fits.
+	@$(BIN)/$(PIP_INSTALL) --no-deps '$(PYTRITON)' || echo "$(PYTRITON) could not be installed: its test is skipped"
 	@touch $@
 
 $(RUNTIME_VENV)/.test: $(RUNTIME_VENV)/.created pyproject.toml

@@ -25,7 +25,7 @@ FORBIDDEN = {
 }
 OPTIONAL = {
     "onnxruntime", "tensorrt", "tensorrt_rtx", "cuda", "cryptography",
-    "grpc", "google", "prometheus_client", "starlette", "uvicorn",
+    "grpc", "google", "prometheus_client", "starlette", "uvicorn", "triton_python_backend_utils",
 }
 attempted = []
 

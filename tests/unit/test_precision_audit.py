@@ -41,6 +41,17 @@ def test_a_layer_without_a_named_reason_fails() -> None:
     short.require_met("g", allow_partial=True)
 
 
+def test_a_network_owes_what_its_graph_says_however_little_that_is() -> None:
+    little = PrecisionAudit(
+        (_layer("a", "Conv", "int8", "int8", "", 10), _layer("b", "Conv", "fp32", "fp32", "", 90)), {}
+    )
+    with pytest.raises(PrecisionNotMetError, match="too little"):
+        little.require_met("g", allow_partial=False)
+    little.with_engine({"a": "int8", "b": "fp32"}).require_met("g", allow_partial=False)
+    with pytest.raises(PrecisionNotMetError, match="not reached"):
+        little.with_engine({"a": "fp32"}).require_met("g", allow_partial=False)
+
+
 def test_an_exclusion_is_no_shortfall() -> None:
     assert GOOD.with_engine({"b": "fp32", "d": "fp32"}).shortfall == ()
 

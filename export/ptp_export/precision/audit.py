@@ -56,12 +56,14 @@ class PrecisionAudit:
         exclusions: exclusion name → reason, of those that apply.
         asked: of the graph: ``int8`` or ``fp16``.
         least_share: of the multiply-accumulates that must be in it.
+        of_network: of what an engine's network computes, not of the conversion of the graph.
     """
 
     layers: tuple[LayerPrecision, ...]
     exclusions: Mapping[str, str]
     asked: str = "fp16"
     least_share: float = LEAST_SHARE
+    of_network: bool = False
 
     @property
     def precision(self) -> str:
@@ -122,10 +124,14 @@ class PrecisionAudit:
 
         A node that the parser swallowed keeps what the graph says.
         """
-        return replace(self, layers=tuple(replace(item, got=computed.get(item.node, item.got)) for item in self.layers))
+        layers = tuple(replace(item, got=computed.get(item.node, item.got)) for item in self.layers)
+        return replace(self, layers=layers, of_network=True)
 
     def require_met(self, name: str, *, allow_partial: bool) -> None:
-        """Raise :class:`PrecisionNotMetError` for a shortfall, or when exclusions swallow most of the arithmetic."""
+        """Raise :class:`PrecisionNotMetError` for a shortfall, or when exclusions swallow most of the arithmetic.
+
+        Of an engine's network only a shortfall counts: it is asked for what the graph says, however little that is.
+        """
         if allow_partial:
             return
         hint = "look at the audit in the manifest, or accept it with --allow-partial"
@@ -140,6 +146,8 @@ class PrecisionAudit:
                 got=f"{len(self.shortfall)} layers in {found}, such as {named}",
                 hint=hint,
             )
+        if self.of_network:
+            return
         share = self.arithmetic.get("int8", 0.0) if wanted == "INT8" else self.share_of_arithmetic
         if share < self.least_share:
             raise PrecisionNotMetError(

@@ -78,7 +78,8 @@ def decode(
         backend,
         threads,
         [coded_for, *([] if task is None else [task])],
-        inexact=inexact, trust=trust,
+        inexact=inexact,
+        trust=trust,
         float_streams=float_streams,
         profile=profile,
     ) as sessions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.metadata import version
 
 import click
@@ -25,6 +26,13 @@ from ptp_runtime.errors import MissingExtraError
 @click.option("--timeout", type=click.FloatRange(0.1), default=30.0, help="Seconds for one request, waiting included.")
 @click.option("--max-connections", type=click.IntRange(1), default=512, help="Over HTTP and over gRPC, each.")
 @click.option("--grace", type=click.FloatRange(0), default=30.0, help="Seconds to finish in after SIGTERM.")
+@click.option(
+    "--triton",
+    is_flag=True,
+    help="Let a Triton that is installed here serve: tritonserver on the path, or PyTriton's. Host, ports and trust"
+    " count; limits and the page are the other server's.",
+)
+@click.option("--metrics-port", type=click.IntRange(0, 65535), default=8002, help="Of Triton's metrics.")
 @backend_options("throughput")
 def serve(
     bundles: tuple[str, ...],
@@ -39,6 +47,8 @@ def serve(
     timeout: float,
     max_connections: int,
     grace: float,
+    triton: bool,
+    metrics_port: int,
     backend: str,
     threads: int | None,
     inexact: str,
@@ -58,6 +68,13 @@ def serve(
       ptp serve street=BUNDLE1 indoor=BUNDLE2        # models street_seg_infer, indoor_seg_infer …
       curl --data-binary @photo.jpg -H 'Inference-Header-Content-Length: 0' localhost:8000/v2/models/seg_infer/infer
     """
+    if triton:
+        from ptp_runtime.service.triton.run import run_triton
+        from ptp_runtime.service.triton.server import Ports
+
+        run_triton(bundles, Ports(host, port, grpc_port, metrics_port), trust, os.environ)
+        click.echo("stopped")
+        return
     try:
         import asyncio
 
@@ -75,9 +92,7 @@ def serve(
     from ptp_runtime.service.serve.service import Service
 
     limits = Limits(max_body << 20, max_pixels, max_photos, queue, timeout, max_connections)
-    catalogue = Catalogue.open(
-        bundles, backend=backend, threads=threads, inexact=inexact, trust=trust, profile=profile
-    )
+    catalogue = Catalogue.open(bundles, backend=backend, threads=threads, inexact=inexact, trust=trust, profile=profile)
     service = Service(catalogue, limits)
 
     def began(http_port: int, calls_port: int | None) -> None:

@@ -53,7 +53,7 @@ class Catalogue:
         opened: dict[str, list[SharedSession]] = {}
         try:
             for text in bundles:
-                prefix, path = _named(text)
+                prefix, path = named_bundle(text)
                 opened.setdefault(prefix, []).append(SharedSession.open(path, **choices))
             return cls(opened)
         except BaseException:
@@ -103,7 +103,12 @@ def _models(prefix: str, session: SharedSession) -> Iterator[ServedModel]:
                 yield ServedModel(f"{start}{task}_{operation}", operation, session, task)
 
 
-def _named(text: str) -> tuple[str, str]:
+def named_bundle(text: str) -> tuple[str, str]:
+    """Name and path of ``NAME=PATH``, or no name and the path.
+
+    Raises:
+        UsageError: the name cannot be one.
+    """
     name, equals, path = text.partition("=")
     if not equals or Path(text).exists():
         return "", text

@@ -54,6 +54,11 @@ class Plan:
     answer: Callable[[Sequence[Result]], Response]
 
 
+def input_specs(operation: str) -> tuple[TensorSpec, ...]:
+    """What the models of an operation take."""
+    return (_STREAM,) if operation == "decode" else (_PHOTO, _RATE)
+
+
 class ServedModel:
     """An operation of a task.
 
@@ -71,7 +76,7 @@ class ServedModel:
 
     def __init__(self, name: str, operation: str, sessions: SharedSession, task: str) -> None:
         self.name, self.operation, self.task = name, operation, task
-        self.inputs = (_STREAM,) if operation == "decode" else (_PHOTO, _RATE)
+        self.inputs = input_specs(operation)
         self.outputs = Outputs(operation, task)
         self._sessions = sessions
 
