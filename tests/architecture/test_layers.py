@@ -19,7 +19,7 @@ MAY_IMPORT = {
 ONE_FILE_EACH = {
     "ptp_runtime": {
         *("onnxruntime", "tensorrt", "tensorrt_rtx", "cuda", "cryptography"),
-        *("grpc", "google", "prometheus_client", "starlette", "uvicorn"),
+        *("grpc", "google", "prometheus_client", "starlette", "uvicorn", "pyarrow", "ray"),
     },
     "ptp_export": {"onnxruntime", "openvino", "polygraphy", "tensorrt", "tensorrt_rtx", "compressai"},
     "ptp_calibration": {"onnxruntime"},

@@ -26,6 +26,7 @@ FORBIDDEN = {
 OPTIONAL = {
     "onnxruntime", "tensorrt", "tensorrt_rtx", "cuda", "cryptography",
     "grpc", "google", "prometheus_client", "starlette", "uvicorn", "triton_python_backend_utils",
+    "pyarrow", "ray",
 }
 attempted = []
 

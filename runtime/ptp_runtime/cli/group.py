@@ -26,6 +26,7 @@ _OWN = {
     "split": ("ptp_runtime.cli.split_cli:split", "The encoder's or the decoder's side of a bundle."),
     "sign": ("ptp_runtime.cli.sign_cli:sign", "A bundle's signature, or the digest that pins it."),
     "serve": ("ptp_runtime.cli.serve_cli:serve", "Bundles over HTTP and gRPC, and a page to drop a photo on."),
+    "bulk": ("ptp_runtime.cli.bulk_cli:bulk", "Millions of photos, resumable, on processes or on Ray."),
     "export-triton": ("ptp_runtime.cli.export_triton_cli:export_triton", "A bundle as a model repository of Triton."),
     "profile": ("ptp_runtime.cli.profile_cli:profile", "Where the time goes, and why it sometimes takes longer."),
     "doctor": ("ptp_runtime.cli.doctor_cli:doctor", "What this machine has and lacks."),

@@ -1,0 +1,112 @@
+"""How the results of a shard are written. The same results give the same bytes, whoever worked on them."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ptp_runtime.atomic import write_bytes
+from ptp_runtime.errors import MissingExtraError
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of one photo.
+
+    Attributes:
+        key: of the photo.
+        values: what the index says of it.
+        files: suffix → bytes.
+    """
+
+    key: str
+    values: dict[str, Any]
+    files: dict[str, bytes]
+
+
+def write_shard(folder: Path, number: int, layout: str, results: Sequence[Done]) -> list[str]:
+    """Write a shard; each file appears whole or not at all.
+
+    Args:
+        folder: the destination.
+        number: of the shard.
+        layout: one of :data:`~ptp_runtime.service.bulk.plan.FORMATS`.
+        results: in the order of the shard.
+
+    Returns:
+        The files, relative to the destination.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed.
+        UsageError: the destination cannot be written to, or the disk is full.
+    """
+    if layout == "files":
+        written = []
+        for done in results:
+            for suffix, data in done.files.items():
+                path = folder / "results" / (done.key + suffix)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_bytes(path, data)
+                written.append(path.relative_to(folder).as_posix())
+        return written
+    data, suffix = (_tar(results), ".tar") if layout == "webdataset" else (_parquet(results), ".parquet")
+    name = f"shard-{number:06d}{suffix}"
+    write_bytes(folder / name, data)
+    return [name]
+
+
+def _tar(results: Sequence[Done]) -> bytes:
+    """A shard of WebDataset: the files of one photo follow each other and share its key."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for done in results:
+            files = done.files | {".json": json.dumps(done.values, ensure_ascii=False).encode()}
+            for suffix, data in files.items():
+                # WebDataset ends a key at the first dot of the file's name.
+                member = tarfile.TarInfo(_without_dots(done.key) + suffix)
+                member.size = len(data)
+                archive.addfile(member, io.BytesIO(data))
+    return file.getvalue()
+
+
+def _without_dots(key: str) -> str:
+    folder, slash, name = key.rpartition("/")
+    return folder + slash + name.replace(".", "_")
+
+
+def _parquet(results: Sequence[Done]) -> bytes:
+    arrow, parquet = require_parquet()
+    columns: dict[str, list[Any]] = {"key": [done.key for done in results]}
+    columns["json"] = [json.dumps(done.values, ensure_ascii=False) for done in results]
+    types = [("key", arrow.string()), ("json", arrow.string())]
+    for suffix in dict.fromkeys(suffix for done in results for suffix in done.files):
+        name = suffix.lstrip(".").replace(".", "_")
+        columns[name] = [done.files.get(suffix) for done in results]
+        types.append((name, arrow.binary()))
+    file = io.BytesIO()
+    parquet.write_table(arrow.table(columns, schema=arrow.schema(types)), file, compression="none")
+    return file.getvalue()
+
+
+def require_parquet() -> tuple[Any, Any]:
+    """pyarrow and its Parquet module.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingExtraError(
+            "Parquet needs a package that is not installed",
+            expected="pyarrow",
+            got=str(error),
+            hint="pip install 'ptp-deploy[bulk]', or take --format webdataset",
+        ) from error
+    return pyarrow, pyarrow.parquet
