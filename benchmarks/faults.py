@@ -6,7 +6,8 @@ Each round starts a child that writes over and over, kills it (SIGKILL) after a 
 ``bundle``: a bundle under a new name, again and again; ``replace``: one bundle replaced by another of another task;
 ``stream``: a stream file replaced by another; ``full``: a limit on the size of files stands for a full disk, and the
 writer must say so with a typed error. A bundle that opens must be whole and give the right stream; a stream must be one
-of the two. Folders that end in ``.partial`` are what a killed writer leaves; nothing reads them.
+of the two. ``export``, ``bulk``, ``bulk-worker`` and ``serve`` kill whole programs; see ``faults_service.py``. Folders
+that end in ``.partial`` are what a killed writer leaves; nothing reads them.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from ptp_runtime import Session
 from ptp_runtime.errors import MissingFileError, PtpError
 from ptp_runtime.selftest import PocketBackend
 
-KINDS = ("bundle", "replace", "stream", "full")
+WRITERS = ("bundle", "replace", "stream", "full")
+KINDS = (*WRITERS, "bulk", "bulk-worker", "serve", "export")
 _PHOTO = np.random.default_rng(3).integers(0, 256, (64, 64, 3), dtype=np.uint8)
 _CHILD = """
 import itertools, resource, shutil, signal, sys
@@ -64,6 +66,12 @@ except OSError as error:
 
 def one(kind: str, chance: random.Random) -> tuple[str, str]:
     """One round: how it ended, and the fault; empty where there is none."""
+    if kind not in WRITERS:
+        import faults_service
+
+        if kind.startswith("bulk"):
+            return faults_service.bulk_round(chance, worker=kind == "bulk-worker")
+        return faults_service.serve_round(chance) if kind == "serve" else faults_service.export_round(chance)
     with tempfile.TemporaryDirectory(prefix="ptp-faults-") as name:
         folder = Path(name)
         # Below the size of a bundle's manifest, so that every round meets it.
@@ -134,14 +142,16 @@ def _wanted(task: str) -> bytes:
 
 @click.command()
 @click.option("--count", default=200, show_default=True, help="Rounds in all, shared out evenly.")
+@click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="Default: those that kill writers.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--json", "output", type=click.Path(dir_okay=False, path_type=Path))
-def main(count: int, seed: int, output: Path | None) -> None:
+def main(count: int, kinds: tuple[str, ...], seed: int, output: Path | None) -> None:
     """Kill writers and fill disks; exit code 1 where anything but nothing or the whole was found."""
     results: dict[str, Any] = {}
-    for kind in KINDS:
+    chosen = kinds or WRITERS
+    for kind in chosen:
         chance = random.Random(f"{seed}/{kind}")
-        rounds = [one(kind, chance) for _ in range(-(-count // len(KINDS)))]
+        rounds = [one(kind, chance) for _ in range(-(-count // len(chosen)))]
         results[kind] = {
             "rounds": len(rounds),
             "found": dict(Counter(outcome for outcome, _ in rounds)),

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 from tests.fuzz.mutations import damaged, forged_stream
+from tests.fuzz.protocol import GrpcMessage, HttpBody
 
 from ptp_runtime.bitstream import StreamHeader, read_header
 from ptp_runtime.bundle import Bundle
@@ -216,4 +217,6 @@ TARGETS: dict[str, type[Any]] = {
     "session": Whole,
     "bundle": BundleFiles,
     "images": Photos,
+    "http": HttpBody,
+    "grpc": GrpcMessage,
 }

@@ -29,7 +29,7 @@ def _fuzz(repository: Path, *options: str, code: str = "") -> tuple[int, dict[st
 
 
 def test_no_reader_of_foreign_bytes_fails(repository: Path) -> None:
-    few = ("--target", "session", "--target", "images", "--count", "150", "--traced", "10")
+    few = ("--target", "session", "--target", "images", "--target", "http", "--count", "150", "--traced", "10")
     many = ("--target", "coder", "--target", "header", "--target", "bundle", "--count", "2000")
 
     for code, results in (_fuzz(repository, *few), _fuzz(repository, *many)):
@@ -39,6 +39,13 @@ def test_no_reader_of_foreign_bytes_fails(repository: Path) -> None:
             outcomes = result["outcomes"]
             assert isinstance(outcomes, dict)
             assert sum(count for outcome, count in outcomes.items() if outcome != "read") > 100 * (len(outcomes) > 3)
+
+
+def test_no_message_over_grpc_fails(repository: Path) -> None:
+    pytest.importorskip("grpc")
+    code, results = _fuzz(repository, "--target", "grpc", "--count", "2000")
+
+    assert (code, results["grpc"]["faults"]) == (0, [])
 
 
 def test_the_fuzzer_notices(repository: Path) -> None:

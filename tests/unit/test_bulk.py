@@ -366,3 +366,14 @@ def test_a_session_that_does_not_open_says_why(bundle: Path, photos: Path, tmp_p
     with pytest.raises(UsageError, match="no such backend"):
         run_bulk(bundle, [str(photos)], tmp_path / "out", _choices(), workers=2, session={"backend": "abacus"})
     assert time.monotonic() - begin < 60
+
+
+def test_ray_gives_the_same(bundle: Path, photos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    _run(bundle, [str(photos)], tmp_path / "pool")
+    summary = run_bulk(
+        bundle, [str(photos)], tmp_path / "ray", _choices(), workers=2, ray=True, session={"backend": PocketBackend()}
+    )
+
+    assert (summary.photos, summary.failed) == (9, 1)
+    assert _everything(tmp_path / "ray") == _everything(tmp_path / "pool")

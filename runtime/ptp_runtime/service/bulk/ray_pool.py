@@ -5,12 +5,25 @@ The destination and the photos must be where every machine sees them under the s
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
+from dataclasses import astuple
 from typing import Any
 
 from ptp_runtime.errors import MissingExtraError
 from ptp_runtime.service.bulk.pool import Told
 from ptp_runtime.service.bulk.shard import Opening, Shard, ShardWorker
+from ptp_runtime.service.bulk.sources import Photo
+
+
+def _text(shard: Shard) -> str:
+    """A shard as text, which Ray keeps as it is; objects of ours it would have to pickle."""
+    return json.dumps({"number": shard.number, "photos": [astuple(photo) for photo in shard.photos]})
+
+
+def _shard(text: str) -> Shard:
+    values = json.loads(text)
+    return Shard(values["number"], [Photo(*photo) for photo in values["photos"]], {})
 
 
 class _Actor:
@@ -20,7 +33,7 @@ class _Actor:
         self._worker = ShardWorker(opening)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        results = [self._worker.work(shard) for shard in batch["shard"]]
+        results = [self._worker.work(_shard(text)) for text in batch["shard"]]
         return {"done": [done for done, _ in results], "failed": [failed for _, failed in results]}
 
 
@@ -40,7 +53,7 @@ def run_ray(opening: Opening, shards: Iterable[Shard], workers: int, told: Told)
         ) from error
     if not ray.is_initialized():
         ray.init(log_to_driver=False, include_dashboard=False, configure_logging=False)
-    items = [{"shard": shard} for shard in shards]
+    items = [{"shard": _text(shard)} for shard in shards]
     if not items:
         return
     ray.data.DataContext.get_current().enable_progress_bars = False
@@ -50,9 +63,7 @@ def run_ray(opening: Opening, shards: Iterable[Shard], workers: int, told: Told)
             _Actor,
             fn_constructor_args=(opening,),
             batch_size=1,
-            concurrency=min(workers, len(items)),
-            max_restarts=-1,
-            max_task_retries=-1,
+            compute=ray.data.ActorPoolStrategy(size=min(workers, len(items))),
         )
         .iter_rows()
     )
