@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptp_runtime.backends import Backend, BackendChoice, LoadedGraphs
+from ptp_runtime.backends.fallback_graph import with_fallback
 from ptp_runtime.bundle import Bundle
 from ptp_runtime.coded_photo import coded_pixels, coded_shape
 from ptp_runtime.coder import StreamDecoder, warm_up
@@ -94,6 +95,7 @@ class Session(SessionBatches):
         float_streams: str = "refuse",
         profile: str = "latency",
         trust: str | os.PathLike[str] | None = None,
+        on_failure: str | Backend = "auto",
     ) -> Session:
         """Open a bundle, verify every file of it, load its graphs and run its golden test on them.
 
@@ -111,6 +113,8 @@ class Session(SessionBatches):
             profile: ``latency``: all cores work on one photo; ``throughput``: each core has a photo of a batch to
                 itself. See :mod:`ptp_runtime.speed`.
             trust: who vouches for the engines, which are code; see :func:`ptp_runtime.trust.admitted`.
+            on_failure: what to do when a graph fails in the middle of the work: ``raise``, or go on on the ``cpu``; see
+                :func:`~ptp_runtime.backends.fallback_graph.with_fallback`.
 
         Raises:
             BundleError: missing, altered, not understood, untrusted, or (TaskNotAvailableError) for another task.
@@ -126,6 +130,7 @@ class Session(SessionBatches):
         _check_tables(tables, opened.manifest)
         gains = read_gains(opened)
         graphs, golden = open_graphs(opened, backend, speed.threads, inexact)
+        graphs = with_fallback(opened, graphs, backend, speed.threads, on_failure)
         warm_up()
         prepare(opened.manifest.task)
         return cls(

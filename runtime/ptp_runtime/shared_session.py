@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ptp_runtime.backends import Backend
+from ptp_runtime.backends.fallback_graph import with_fallback
 from ptp_runtime.batches import run_batch
 from ptp_runtime.bitstream import read_header
 from ptp_runtime.bundle import Bundle
@@ -71,6 +72,8 @@ class SharedSession:
         try:
             for task, view in zip(wanted[1:], views[1:], strict=True):
                 graphs, golden = open_another_task(view, first.graphs, first.bundle, first.speed.threads)
+                policy = choices.get("on_failure", "auto")
+                graphs = with_fallback(view, graphs, backend, first.speed.threads, policy)
                 sessions[task] = first.beside(view, graphs, golden)
         except BaseException:
             for session in reversed(sessions.values()):

@@ -75,7 +75,7 @@ class _Dies(PocketBackend):
 def test_a_device_lost_in_the_middle_is_a_typed_error_and_the_cpu_gives_the_same_bytes(
     tmp_path: Path, calls: int
 ) -> None:
-    """The session does not fall back by itself in the middle of a photo: the caller opens one on the CPU."""
+    """A session of a backend that was asked for by name does not fall back by itself."""
     folder = write_pocket_bundle(tmp_path / "bundle")
     photo = np.random.default_rng(2).integers(0, 256, (70, 90, 3), dtype=np.uint8)
     lost: Backend = _Dies(calls)
@@ -89,3 +89,43 @@ def test_a_device_lost_in_the_middle_is_a_typed_error_and_the_cpu_gives_the_same
         assert session.encode(photo) == wanted, "a failed photo left something behind"
     with Session.open(folder, PocketBackend()) as instead:
         assert instead.encode(photo) == wanted
+
+
+@pytest.mark.parametrize("calls", range(12))
+def test_a_device_lost_in_the_middle_is_replaced_where_the_policy_allows(
+    tmp_path: Path, calls: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The call that failed is made again elsewhere, so that the photo it was lost in is finished."""
+    folder = write_pocket_bundle(tmp_path / "bundle", mode="integer")
+    photo = np.random.default_rng(2).integers(0, 256, (70, 90, 3), dtype=np.uint8)
+    with Session.open(folder, PocketBackend()) as session:
+        wanted = session.encode(photo)
+        mask = session.decode(wanted).mask
+    lost = _Dies(1000)
+
+    with Session.open(folder, lost, on_failure=PocketBackend()) as session:
+        lost.calls = calls
+        assert session.encode(photo) == wanted
+        assert np.array_equal(session.decode(wanted).mask, mask)
+        lost.calls = 0
+        assert session.encode(photo) == wanted
+
+    said = [record.message for record in caplog.records if "from here on" in record.message]
+    assert said
+    assert len(said) == len({message.rsplit(" ", 1)[1] for message in said}), "said once for each graph"
+
+
+def test_what_no_backend_can_run_is_an_error_and_changes_nothing(tmp_path: Path) -> None:
+    folder = write_pocket_bundle(tmp_path / "bundle", mode="integer")
+    photo = np.random.default_rng(2).integers(0, 256, (70, 90, 3), dtype=np.uint8)
+    lost, other = _Dies(1000), _Dies(0)
+
+    with Session.open(folder, lost, on_failure=other) as session:
+        wanted = session.encode(photo)
+        lost.calls = 0
+        with pytest.raises(EngineError):
+            session.encode(photo)
+        lost.calls = 1000
+        assert session.encode(photo) == wanted
+    with pytest.raises(UsageError, match="treat a failure"):
+        Session.open(folder, PocketBackend(), on_failure="pray")
