@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from click.testing import CliRunner, Result
 
@@ -32,7 +33,7 @@ from ptp_runtime.errors import (
     StageFailedError,
     UsageError,
 )
-from ptp_runtime.manifest import json_from_manifest
+from ptp_runtime.manifest import TASK_IDS, ClassificationParameters, FileEntry, TaskInfo, json_from_manifest
 from ptp_runtime.session import Session
 
 pytestmark = pytest.mark.skipif(
@@ -248,3 +249,38 @@ def test_a_session_says_once_that_the_engines_wait_for_a_gpu(
     said = [record.getMessage() for record in caplog.records if "cannot be used here" in record.getMessage()]
     assert len(said) == 1
     assert f"ptp doctor {bundle}" in said[0]
+
+
+def test_the_head_of_a_further_task_gets_its_engine(with_engines: Path, tmp_path: Path, cache: Path) -> None:
+    """As ``ptp-export prompt`` leaves a bundle: the shared graphs have engines, the new task's head has none."""
+    folder = tmp_path / "bundle"
+    shutil.copytree(with_engines, folder)
+    main = Bundle.open(folder).manifest
+    head = main.graph("head")
+    model = onnx.load(folder / head.file)
+    model.graph.node.add(op_type="Identity", name="renamed", input=["image"], output=["logits"])
+    model.graph.output[0].name = "logits"
+    data = model.SerializeToString()
+    (folder / "graphs/head.cls.onnx").write_bytes(data)
+    outputs = tuple(dataclasses.replace(tensor, name="logits") for tensor in head.outputs)
+    digest = hashlib.sha256(data).hexdigest()
+    own = dataclasses.replace(head, file="graphs/head.cls.onnx", sha256=digest, outputs=outputs)
+    task = TaskInfo("cls", TASK_IDS["cls"], ("one", "two"), ClassificationParameters(top=1))
+    shared = tuple(engine for engine in main.engines if engine.graph != "head")
+    graphs = tuple(own if graph.name == "head" else graph for graph in main.graphs)
+    document = json_from_manifest(dataclasses.replace(main, task=task, graphs=graphs, engines=shared))
+    (folder / "tasks").mkdir()
+    (folder / "tasks/cls.json").write_bytes(document)
+    others = {"cls": FileEntry("tasks/cls.json", hashlib.sha256(document).hexdigest())}
+    (folder / "manifest.json").write_bytes(json_from_manifest(dataclasses.replace(main, others=others)))
+
+    report = _doctor(cache, "--fix", folder)
+    again = _doctor(cache, "--fix", folder)
+
+    assert report["fixed"]["built"] == ["engines/head.cls.tensorrt-rtx.plan"]
+    assert again["fixed"]["built"] == []
+    assert len(again["fixed"]["kept"]) == len(GRAPHS) + 1
+    fixed = Bundle.open(folder, "cls").manifest
+    assert {engine.graph for engine in fixed.engines} == set(GRAPHS)
+    assert fixed.audit["engines"]["engines/head.cls.tensorrt-rtx.plan"]["bytes"] > 0
+    assert [engine.file for engine in Bundle.open(folder).manifest.engines] == [engine.file for engine in main.engines]

@@ -74,9 +74,7 @@ def measured(
     return found
 
 
-def convert(
-    file: OnnxGraph, found: Found, choices: PrecisionChoices, *, allow_partial: bool
-) -> FinishedGraph:
+def convert(file: OnnxGraph, found: Found, choices: PrecisionChoices, *, allow_partial: bool) -> FinishedGraph:
     """One graph, in the precision that was asked for.
 
     Raises:

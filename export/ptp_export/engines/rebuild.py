@@ -9,9 +9,8 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import onnx
 
@@ -83,6 +82,57 @@ class RebuildRequest:
     timeout_s: float = 900.0
 
 
+@dataclass
+class _Part:
+    """What one task of a bundle has of its own: all graphs of the main one; of others, those that they do not share.
+
+    Attributes:
+        damaged: the bundle for this task.
+        graphs: its own.
+        built: file → entry and engine, as far as they were built.
+    """
+
+    damaged: DamagedBundle
+    graphs: tuple[GraphEntry, ...]
+    built: dict[str, tuple[EngineEntry, Engine]] = field(default_factory=dict)
+
+    @property
+    def old(self) -> list[EngineEntry]:
+        """Engines of its graphs that were not built again."""
+        names = {graph.name for graph in self.graphs}
+        replaced = {(entry.graph, entry.target) for entry, _ in self.built.values()}
+        engines = self.damaged.bundle.manifest.engines
+        return [one for one in engines if one.graph in names and (one.graph, one.target) not in replaced]
+
+    @property
+    def kept(self) -> list[EngineEntry]:
+        """Those of them that stay."""
+        return [engine for engine in self.old if engine.file not in self.damaged.broken]
+
+    def useless(self) -> set[str]:
+        """Files of engines that do not stay."""
+        names = {graph.name for graph in self.graphs}
+        engines = self.damaged.bundle.manifest.engines
+        return {one.file for one in engines if one.graph in names} - {engine.file for engine in self.kept}
+
+    def engines(self) -> list[EngineEntry]:
+        """All that it has in the end, in the order of the graphs."""
+        order = {graph.name: number for number, graph in enumerate(self.damaged.bundle.manifest.graphs)}
+        entries = [*self.kept, *(entry for entry, _ in self.built.values())]
+        return sorted(entries, key=lambda entry: (order[entry.graph], entry.target))
+
+    def renewed(self, further: Sequence[EngineEntry] = ()) -> Manifest:
+        """Its manifest with these engines, after further ones of shared graphs."""
+        manifest = self.damaged.bundle.manifest
+        engines = (*further, *self.engines())
+        listed = {engine.file for engine in engines}
+        audits = {file: found for file, found in manifest.audit.get("engines", {}).items() if file in listed}
+        audits |= {file: engine_audit(engine) for file, (_, engine) in self.built.items()}
+        versions = {engine.target.module: engine.version for _, engine in self.built.values()}
+        audit = dict(manifest.audit) | {"engines": audits}
+        return replace(manifest, engines=engines, audit=audit, tools=dict(manifest.tools) | versions)
+
+
 def rebuild_engines(path: Path, request: RebuildRequest, watcher: StageWatcher) -> RebuildResult:
     """Build what does not load here, and replace the bundle.
 
@@ -92,35 +142,45 @@ def rebuild_engines(path: Path, request: RebuildRequest, watcher: StageWatcher) 
         StageFailedError: a build failed; the bundle is as it was.
         PrecisionNotMetError: an engine computes in something else than its graph; likewise.
     """
-    damaged = open_for_repair(path)
-    manifest = damaged.bundle.manifest
-    targets = _targets(request, manifest)
-    wanted = [(graph, target) for target in targets for graph in _to_build(damaged, target, request.everything)]
+    parts = _parts(path)
+    targets = _targets(request, parts[0].damaged.bundle.main)
+    wanted = [
+        (part, graph, target)
+        for part in parts
+        for target in targets
+        for graph in _to_build(part, target, request.everything)
+    ]
     stages = Stages(watcher)
     watcher.planned(len(wanted))
-    built: dict[str, tuple[EngineEntry, Engine]] = {}
     repeat = f"ptp doctor --fix {path}"
-    for graph, target in wanted:
-        with stages.stage(f"{graph.name}: {target.name}", repeat):
+    for part, graph, target in wanted:
+        stem = Path(graph.file).stem
+        with stages.stage(f"{stem}: {target.name}", repeat):
             request.log_folder.mkdir(parents=True, exist_ok=True)
-            engine = _build(damaged.bundle, graph, target, request, watcher)
-            stem = Path(graph.file).stem
-            built[engine_file(stem, target.name)] = (
-                engine_entry(graph.name, graph.role, graph.precision, engine, stem),
-                engine,
-            )
-    replaced = {(entry.graph, entry.target) for entry, _ in built.values()}
-    old = [engine for engine in manifest.engines if (engine.graph, engine.target) not in replaced]
-    kept = [engine for engine in old if engine.file not in damaged.broken]
+            engine = _build(part.damaged.bundle, graph, target, request, watcher)
+            entry = engine_entry(graph.name, graph.role, graph.precision, engine, stem)
+            part.built[engine_file(stem, target.name)] = (entry, engine)
     result = RebuildResult(
-        tuple(built),
-        tuple(engine.file for engine in kept),
-        tuple(engine.file for engine in old if engine.file in damaged.broken),
+        tuple(file for part in parts for file in part.built),
+        tuple(engine.file for part in parts for engine in part.kept),
+        tuple(engine.file for part in parts for engine in part.old if engine.file in part.damaged.broken),
         sum(stages.seconds.values()),
     )
     if result.changed:
-        _replace(damaged, kept, built)
+        _replace(parts)
     return result
+
+
+def _parts(path: Path) -> tuple[_Part, ...]:
+    """The bundle's main task with all of its graphs, then each further one with those that are its own."""
+    main = open_for_repair(path)
+    shared = {graph.name: graph.stored()[0] for graph in main.bundle.main.graphs}
+    parts = [_Part(main, main.bundle.manifest.graphs)]
+    for task in main.bundle.tasks[1:]:
+        damaged = open_for_repair(path, task)
+        own = tuple(g for g in damaged.bundle.manifest.graphs if shared.get(g.name) != g.stored()[0])
+        parts.append(_Part(damaged, own))
+    return tuple(parts)
 
 
 def _targets(request: RebuildRequest, manifest: Manifest) -> tuple[Target, ...]:
@@ -150,10 +210,10 @@ def _is_installed(target: Target) -> bool:
     return True
 
 
-def _to_build(damaged: DamagedBundle, target: Target, everything: bool) -> list[GraphEntry]:
+def _to_build(part: _Part, target: Target, everything: bool) -> list[GraphEntry]:
     """Graphs without an engine for the target, and those whose engine is of no use here by a fault of its own."""
-    fine = {state.entry.graph for state in engine_states(damaged, target.name) if not state.own_fault}
-    return [graph for graph in damaged.bundle.manifest.graphs if everything or graph.name not in fine]
+    fine = {state.entry.graph for state in engine_states(part.damaged, target.name) if not state.own_fault}
+    return [graph for graph in part.graphs if everything or graph.name not in fine]
 
 
 def _build(bundle: Bundle, entry: GraphEntry, target: Target, request: RebuildRequest, watcher: StageWatcher) -> Engine:
@@ -213,46 +273,32 @@ def _inside(wanted: int, low: int, high: int) -> int:
     return min(max(wanted, low), high)
 
 
-def _replace(damaged: DamagedBundle, kept: Sequence[EngineEntry], built: Mapping[str, Any]) -> None:
+def _replace(parts: Sequence[_Part]) -> None:
     """The same bundle with other engines, under the same name."""
-    bundle, manifest = damaged.bundle, damaged.bundle.manifest
-    order = {graph.name: number for number, graph in enumerate(manifest.graphs)}
-    entries = [*kept, *(entry for entry, _ in built.values())]
-    entries.sort(key=lambda entry: (order[entry.graph], entry.target))
-    audits = dict(manifest.audit.get("engines", {}))
-    audits = {file: found for file, found in audits.items() if file in {entry.file for entry in kept}}
-    audits |= {file: engine_audit(engine) for file, (_, engine) in built.items()}
-    versions = {engine.target.module: engine.version for _, engine in built.values()}
-    renewed = replace(
-        manifest,
-        engines=tuple(entries),
-        audit=dict(manifest.audit) | {"engines": audits},
-        tools=dict(manifest.tools) | versions,
-    )
-    old = {engine.file for engine in manifest.engines} - {entry.file for entry in kept}
+    bundle = parts[0].damaged.bundle
     with new_directory(bundle.path, replace=True) as folder:
         # Whatever else lies in the directory is somebody's, and stays.
         shutil.copytree(bundle.path, folder, dirs_exist_ok=True, symlinks=True)
-        for file in old:
-            (folder / file).unlink(missing_ok=True)
-        for file, (_, engine) in built.items():
-            (folder / file).parent.mkdir(exist_ok=True)
-            (folder / file).write_bytes(engine.data)
-        renewed = replace(renewed, others=_renewed_others(bundle, tuple(entries), folder))
-        (folder / MANIFEST_NAME).write_bytes(json_from_manifest(renewed))
-        Bundle.open(folder)
+        for part in parts:
+            for file in part.useless():
+                (folder / file).unlink(missing_ok=True)
+            for file, (_, engine) in part.built.items():
+                (folder / file).parent.mkdir(exist_ok=True)
+                (folder / file).write_bytes(engine.data)
+        others = _renewed_others(parts, folder)
+        (folder / MANIFEST_NAME).write_bytes(json_from_manifest(replace(parts[0].renewed(), others=others)))
+        for task in bundle.tasks:
+            Bundle.open(folder, task)
 
 
-def _renewed_others(bundle: Bundle, engines: Sequence[EngineEntry], folder: Path) -> dict[str, FileEntry]:
-    """Manifests of the bundle's further tasks with the engines of the shared graphs; their heads keep theirs."""
-    shared = {graph.name: graph.stored()[0] for graph in bundle.main.graphs}
-    found = {}
-    for task, entry in bundle.main.others.items():
-        manifest = bundle.of_task(task).manifest
-        own = {graph.name for graph in manifest.graphs if shared.get(graph.name) != graph.stored()[0]}
-        kept = [engine for engine in manifest.engines if engine.graph in own]
-        theirs = [engine for engine in engines if engine.graph not in own]
-        data = json_from_manifest(replace(manifest, engines=(*theirs, *kept)))
+def _renewed_others(parts: Sequence[_Part], folder: Path) -> dict[str, FileEntry]:
+    """Manifests of the further tasks: the engines of the graphs that they share, and their own."""
+    engines, found = parts[0].engines(), {}
+    for part in parts[1:]:
+        own = {graph.name for graph in part.graphs}
+        manifest = part.renewed([engine for engine in engines if engine.graph not in own])
+        entry = part.damaged.bundle.main.others[manifest.task.name]
+        data = json_from_manifest(manifest)
         (folder / entry.file).write_bytes(data)
-        found[task] = FileEntry(entry.file, hashlib.sha256(data).hexdigest())
+        found[manifest.task.name] = FileEntry(entry.file, hashlib.sha256(data).hexdigest())
     return found

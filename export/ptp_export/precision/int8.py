@@ -184,9 +184,7 @@ def _rounded(source: str, threshold: float, weights: dict[str, onnx.TensorProto]
     ]
 
 
-def _own_bias(
-    node: onnx.NodeProto, typed: TypedGraph, taken: set[str], weights: dict[str, onnx.TensorProto]
-) -> str:
+def _own_bias(node: onnx.NodeProto, typed: TypedGraph, taken: set[str], weights: dict[str, onnx.TensorProto]) -> str:
     """The name of a bias that no other quantised product reads: ONNX Runtime quantises each in its activation's scale,
     under a name that it makes of the bias's, and fails where two products share one."""
     name: str = node.input[2]

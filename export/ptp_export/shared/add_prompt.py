@@ -125,9 +125,7 @@ def add_prompt(
     by_name = {entry.name: entry for entry in entries}
     head_entry = graph_entry(finished, suffix)
     files[head_entry.file] = finished.onnx.data
-    graphs = tuple(
-        head_entry if entry.role == "head" else by_name.get(entry.name, entry) for entry in main.graphs
-    )
+    graphs = tuple(head_entry if entry.role == "head" else by_name.get(entry.name, entry) for entry in main.graphs)
     with stages.stage("golden test and proof", repeat):
         models = {
             entry.name: stored_model(bundle, entry)
@@ -280,4 +278,3 @@ def _manifest(
         others={},
         sharing=None,
     )
-

@@ -116,8 +116,7 @@ def export_shared(options: ExportOptions, names: Sequence[str], watcher: StageWa
     codec = [*finished[:1], *(FinishedGraph(graph, None, ()) for graph in steps), *finished[1:2]]
     codec = [with_engines(graph, options, profile, stages) for graph in codec]
     own_heads = {
-        name: with_engines(head, options, profile, stages)
-        for name, head in zip(names, finished[2:], strict=True)
+        name: with_engines(head, options, profile, stages) for name, head in zip(names, finished[2:], strict=True)
     }
     with stages.stage("tables", repeat):
         tables = tables_from_model(main.task.chain.codec)
@@ -333,4 +332,3 @@ def audit_of(exported: SharedExport) -> dict[str, Any]:
         },
         "seconds": {name: round(seconds, 3) for name, seconds in exported.seconds.items()},
     }
-

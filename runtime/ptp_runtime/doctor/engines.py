@@ -20,14 +20,17 @@ def engine_findings(path: str | os.PathLike[str], asked: str = "auto") -> tuple[
         asked: the backend that was asked for; engines of that name must work.
     """
     try:
-        damaged = open_for_repair(path)
+        main = open_for_repair(path)
+        tasks = [main, *(open_for_repair(path, task) for task in main.bundle.tasks[1:])]
     except BundleError:
         return ()  # the finding on the bundle says it
-    targets = dict.fromkeys(engine.target for engine in damaged.bundle.manifest.engines)
+    targets = dict.fromkeys(engine.target for damaged in tasks for engine in damaged.bundle.manifest.engines)
+    broken = any(damaged.broken for damaged in tasks)
     found = []
     for target in targets:
-        states = engine_states(damaged, target)
-        found.append(_finding(str(path), target, states, must=asked == target or bool(damaged.broken)))
+        # Tasks share most engines: each file once.
+        states = {state.entry.file: state for damaged in tasks for state in engine_states(damaged, target)}
+        found.append(_finding(str(path), target, tuple(states.values()), must=asked == target or broken))
     return tuple(found)
 
 

@@ -24,13 +24,17 @@ class DamagedBundle:
     broken: Mapping[str, BundleError]
 
 
-def open_for_repair(path: str | os.PathLike[str]) -> DamagedBundle:
+def open_for_repair(path: str | os.PathLike[str], task: str | None = None) -> DamagedBundle:
     """Open a bundle and verify its files; engines that are missing or altered are listed, not refused.
+
+    Args:
+        path: of the bundle.
+        task: whose files; None: those of its main one.
 
     Raises:
         BundleError: anything else is wrong with it; see :meth:`~ptp_runtime.bundle.Bundle.open`.
     """
-    bundle = Bundle.open_unverified(path)
+    bundle = Bundle.open_unverified(path, task)
     engines = {engine.file for engine in bundle.manifest.engines}
     kept = {graph.file for graph in bundle.manifest.graphs}
     broken: dict[str, BundleError] = {}
