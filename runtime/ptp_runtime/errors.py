@@ -33,12 +33,13 @@
     │   └── PrecisionNotMetError            FP16 was asked for and not reached
     ├── VerificationError               9   a limit was passed, or nothing was compared
     ├── MissingExtraError              10   an optional dependency is not installed
-    └── ServiceError                   11   a service could not take or finish a request
-        ├── RequestError                    it breaks the protocol
-        ├── UnknownModelError               it names a model that is not served
-        ├── TooLargeError                   its body, its photos or its streams are beyond a limit
-        ├── OverloadedError                 too much is waiting already, or the service is about to stop
-        └── DeadlineError                   it took longer than it may
+    ├── ServiceError                   11   a service could not take or finish a request
+    │   ├── RequestError                    it breaks the protocol
+    │   ├── UnknownModelError               it names a model that is not served
+    │   ├── TooLargeError                   its body, its photos or its streams are beyond a limit
+    │   ├── OverloadedError                 too much is waiting already, or the service is about to stop
+    │   └── DeadlineError                   it took longer than it may
+    └── OutOfMemoryError               12   a photo or stream needs more memory than there is
 
 Every error is built from three sentences: what was expected, what came, what to do.
 """
@@ -264,6 +265,12 @@ class MissingExtraError(PtpError):
     """An optional dependency is not installed; the hint names the extra."""
 
     exit_code = 10
+
+
+class OutOfMemoryError(PtpError, MemoryError):
+    """A photo or stream needs more memory than there is, or than this process may take."""
+
+    exit_code = 12
 
 
 class ServiceError(PtpError):

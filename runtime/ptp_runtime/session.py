@@ -30,6 +30,7 @@ from ptp_runtime.golden.run import GoldenResult
 from ptp_runtime.images import lead_padding, load_image, network_input, padded_size
 from ptp_runtime.manifest import FileEntry, Manifest
 from ptp_runtime.manifest.model import SIDE_ROLES
+from ptp_runtime.memory import memory_for
 from ptp_runtime.rate import Rate
 from ptp_runtime.rate_gains import RateGains
 from ptp_runtime.session_batches import Image, SessionBatches
@@ -209,6 +210,7 @@ class Session(SessionBatches):
             ImageError: the photo cannot be used; see :mod:`ptp_runtime.images`.
             UsageError: the bundle's graphs do not take this size, or it has no such rate.
             EngineError: a graph failed.
+            OutOfMemoryError: the photo needs more memory than there is.
         """
         return self._encode(image, rate, keep_steps=False).data
 
@@ -218,6 +220,7 @@ class Session(SessionBatches):
         Raises:
             StreamError: truncated, altered, of another version, model or task, or out of step.
             EngineError: a graph failed.
+            OutOfMemoryError: the stream's photo needs more memory than there is.
         """
         return self._decode(data, keep_steps=False).output
 
@@ -240,6 +243,7 @@ class Session(SessionBatches):
         """As :meth:`decode`, with every intermediate tensor and stage time; ``keep_steps`` as above."""
         return self._decode(data, keep_steps=keep_steps)
 
+    @memory_for("to encode this photo")
     def _encode(self, image: Image, rate: int | None, *, keep_steps: bool) -> Encoded:
         self._require_open()
         chosen = self._chosen_rate(rate)
@@ -268,6 +272,7 @@ class Session(SessionBatches):
         watch = Stopwatch()
         return self.show(self.receive(data, watch, keep_steps=keep_steps), watch)
 
+    @memory_for("to decode this stream")
     def receive(self, data: bytes, watch: Stopwatch, *, keep_steps: bool = False) -> Received:
         """The first half of a decoding: the latents of a stream.
 
@@ -305,6 +310,7 @@ class Session(SessionBatches):
         )
         return Received(header, latents, len(data))
 
+    @memory_for("to decode this stream")
     def show(self, received: Received, watch: Stopwatch, *, whole_photo: bool = True) -> Decoded:
         """The second half of a decoding: what this session's task makes of latents, which may be another task's.
 

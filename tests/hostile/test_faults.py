@@ -129,3 +129,39 @@ def test_what_no_backend_can_run_is_an_error_and_changes_nothing(tmp_path: Path)
         assert session.encode(photo) == wanted
     with pytest.raises(UsageError, match="treat a failure"):
         Session.open(folder, PocketBackend(), on_failure="pray")
+
+
+_LIMITED = """
+import resource, sys
+import numpy as np
+from ptp_runtime import Session
+from ptp_runtime.errors import PtpError
+from ptp_runtime.selftest import PocketBackend
+
+with Session.open(sys.argv[1], PocketBackend()) as session:
+    small = np.zeros((64, 64, 3), np.uint8)
+    wanted = session.encode(small)
+    session.decode(wanted)
+    large = np.zeros((4096, 4096, 3), np.uint8)
+    held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (held + (48 << 20), held + (48 << 20)))
+    try:
+        session.encode(large)
+    except PtpError as error:
+        print(type(error).__name__, error)
+    assert session.encode(small) == wanted
+    session.decode(wanted)
+    print("and on it goes")
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc to know what the process holds")
+def test_a_limit_of_memory_is_a_typed_error_and_not_the_end(tmp_path: Path) -> None:
+    folder = write_pocket_bundle(tmp_path / "bundle", height=(64, 4096), width=(64, 4096))
+
+    done = subprocess.run([sys.executable, "-c", _LIMITED, str(folder)], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()
+    assert first.startswith("OutOfMemoryError there is not enough memory to encode this photo")
+    assert second == "and on it goes"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ptp_runtime.errors import (
     DeadlineError,
     ImageError,
+    OutOfMemoryError,
     OverloadedError,
     PtpError,
     RequestError,
@@ -18,6 +19,7 @@ _STATUSES: tuple[tuple[type[PtpError], int, str], ...] = (
     (UnknownModelError, 404, "NOT_FOUND"),
     (TooLargeError, 413, "RESOURCE_EXHAUSTED"),
     (OverloadedError, 503, "UNAVAILABLE"),
+    (OutOfMemoryError, 503, "RESOURCE_EXHAUSTED"),
     (DeadlineError, 504, "DEADLINE_EXCEEDED"),
     (RequestError, 400, "INVALID_ARGUMENT"),
     (ImageError, 400, "INVALID_ARGUMENT"),
