@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -177,3 +179,32 @@ def test_what_cannot_be_kept_is_compiled_each_time(tmp_path: Path, monkeypatch: 
     for device in ("ort-tensorrt", "ort-tensorrt-rtx"):
         (_, options), _ = provider_options(device, _entry(_model()))
         assert not any("cache" in name for name in options)
+
+
+_LARGE = """
+import sys
+import numpy as np
+from ptp_runtime import Session
+
+def memory(key):
+    for line in open("/proc/self/status"):
+        if line.startswith(key):
+            return int(line.split()[1]) / 1024
+
+with Session.open(sys.argv[1], backend="cpu") as session:
+    session.encode(np.zeros((64, 64, 3), np.uint8))
+    held = memory("VmRSS")
+    session.encode(np.zeros((1024, 1024, 3), np.uint8))
+    print(held, memory("VmHWM"), memory("VmRSS"))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc to know what the process holds")
+def test_a_large_photo_gives_its_memory_back(repository: Path) -> None:
+    bundle = repository / "tests/golden/streams/checkerboard/bundle"
+
+    done = subprocess.run([sys.executable, "-c", _LARGE, str(bundle)], capture_output=True, text=True, check=True)
+
+    held, most, after = (float(word) for word in done.stdout.split())
+    assert most - held > 40, "the photo took no memory worth the test"
+    assert after - held < (most - held) / 2
