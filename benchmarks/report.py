@@ -1,12 +1,13 @@
-"""``docs/results.md`` from the JSON files in ``benchmarks/results``: no figure on that page is typed by hand.
+"""``docs/results.md`` and ``docs/reliability.md`` from ``benchmarks/results``: no figure on them is typed by hand.
 
-python benchmarks/report.py            writes the page
-python benchmarks/report.py --check    fails when the page is not what the files say
+python benchmarks/report.py            writes the pages
+python benchmarks/report.py --check    fails when a page is not what the files say
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from coder_section import coder_section
 from engines_section import engines_section
 from interop_section import interop_section
 from latency_section import latency_section
+from reliability_page import reliability_page
 from shared_section import shared_section
 
 RESULTS = Path(__file__).with_name("results")
@@ -348,13 +350,22 @@ Made by `python benchmarks/report.py` from the files in `benchmarks/results`.
 {latency_section(chain, _load("scaling.json"), _load("batches.json"), _table, _environment(chain))}"""
 
 
+def reliability() -> str:
+    documents = (_load(f"{name}.json") for name in ("soak", "bulk", "faults", "fuzz"))
+    return reliability_page(*documents, _table, _environment)
+
+
+PAGES: dict[Path, Callable[[], str]] = {PAGE: page, PAGE.with_name("reliability.md"): reliability}
+
+
 @click.command()
 @click.option("--check", is_flag=True)
 def main(check: bool) -> None:
-    if not check:
-        PAGE.write_text(page(), encoding="utf-8")
-    elif PAGE.read_text(encoding="utf-8") != page():
-        raise SystemExit(f"{PAGE.name} is not what benchmarks/results say: run python benchmarks/report.py")
+    for path, make in PAGES.items():
+        if not check:
+            path.write_text(make(), encoding="utf-8")
+        elif path.read_text(encoding="utf-8") != make():
+            raise SystemExit(f"{path.name} is not what benchmarks/results say: run python benchmarks/report.py")
 
 
 if __name__ == "__main__":

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptp_runtime.bitstream.header import StreamHeader
 from ptp_runtime.bitstream.prefix import (
+    MAX_CHANNELS,
     Tail,
     put_sealed,
     put_states,
@@ -85,7 +88,7 @@ def test_a_prefix_comes_back_as_it_went() -> None:
 
     prefix, seen, begin = take_prefix(memoryview(raw), header(zero_map=True, step_checks=True))
 
-    assert prefix.zero_map == (False, True)
+    assert prefix.zero_map == b"\x00\x01"
     assert prefix.tail == Tail(5, 17, 2)
     assert prefix.step_checks == b"\x0a\x0b\x0c\x0d"
     assert prefix.states == EIGHT
@@ -150,3 +153,16 @@ def test_an_impossible_zero_map_is_refused(spelling: str) -> None:
 
     with pytest.raises(CorruptStreamError):
         take_prefix(memoryview(raw), header(zero_map=True))
+
+
+def test_a_forged_zero_map_of_as_many_channels_as_can_be_takes_a_byte_for_each() -> None:
+    runs = put_varint(0) + put_varint(MAX_CHANNELS)
+    raw = put_varint(2 * 2 + 1) + runs + b"\x00" + put_states(EIGHT)
+    tracemalloc.start()
+
+    prefix, _, _ = take_prefix(memoryview(raw), header(zero_map=True))
+
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(prefix.zero_map) == MAX_CHANNELS
+    assert most < 4 * MAX_CHANNELS

@@ -39,13 +39,14 @@ class PayloadPrefix:
     """The payload up to its first word.
 
     Attributes:
-        zero_map: for each channel whether all its symbols are 0; channels beyond the end are live. Empty = no map.
+        zero_map: a byte for each channel, 1 where all its symbols are 0, else 0; channels beyond the end are live.
+            Empty = no map.
         tail: what rides in the initial states.
         step_checks: one byte for z and each y step, or nothing.
         states: what each lane's coder state is before the first symbol is decoded, 2^16 … 2^32 - 1.
     """
 
-    zero_map: tuple[bool, ...]
+    zero_map: bytes
     tail: Tail
     step_checks: bytes
     states: tuple[int, ...]
@@ -64,7 +65,7 @@ def take_prefix(payload: memoryview, header: StreamHeader) -> tuple[PayloadPrefi
             length agree with each other, so this is no truncation).
     """
     try:
-        zero_map, position = _take_zero_map(payload) if header.zero_map else ((), 0)
+        zero_map, position = _take_zero_map(payload) if header.zero_map else (b"", 0)
         field, position = take_varint(payload, position, "the tail field")
         sealed = bytes(payload[:position])
         end = position + (header.steps + 1) * header.step_checks
@@ -144,7 +145,8 @@ def zero_map_from_channels(dead: Sequence[bool], coded: Sequence[bool]) -> bytes
     return listed if len(listed) < len(flat) else flat
 
 
-def _take_zero_map(payload: memoryview) -> tuple[tuple[bool, ...], int]:
+def _take_zero_map(payload: memoryview) -> tuple[bytes, int]:
+    # Bytes, not objects: whoever forges a stream may claim as many channels as there can be, for a few bytes.
     head, position = take_varint(payload, 0, "the zero map")
     count = head >> 1
     if head & 1 == 0:
@@ -154,13 +156,13 @@ def _take_zero_map(payload: memoryview) -> tuple[tuple[bool, ...], int]:
         if not 1 <= count <= MAX_CHANNELS // 8 or raw[-1] == 0:
             raise CorruptStreamError("the zero map has an impossible length", got=f"{count} bytes")
         bits = int.from_bytes(raw, "little")
-        return tuple(bool(bits >> channel & 1) for channel in range(bits.bit_length())), position + count
-    marks: list[bool] = []
+        return bytes(bits >> channel & 1 for channel in range(bits.bit_length())), position + count
+    marks = bytearray()
     for number in range(count):
         run, position = take_varint(payload, position, "the zero map")
         if len(marks) + run > MAX_CHANNELS or (run == 0 and number > 0):
             raise CorruptStreamError("the zero map has an impossible run", got=f"{run} channels")
-        marks.extend([bool(number & 1)] * run)
+        marks += bytes([number & 1]) * run
     if count == 0 or count & 1:
         raise CorruptStreamError("the zero map ends in live channels", got=f"{count} runs")
-    return tuple(marks), position
+    return bytes(marks), position

@@ -88,7 +88,7 @@ class StreamDecoder:
         self._region = np.frombuffer(bytes(payload[begin:]), np.uint8)
         self._words = _padded_words(self._region, self.header.lanes)
         self._states = np.array(self._prefix.states, np.uint32)
-        self._live = np.array([not dead for dead in self._prefix.zero_map], np.uint8)
+        self._live = np.frombuffer(self._prefix.zero_map, np.uint8) ^ np.uint8(1)
         self._room = _Room(0)
         self._tail_step = self.header.steps - self._prefix.tail.back
         self._tail_words = np.zeros(self.header.lanes - HASH_WORDS, np.uint16)

@@ -72,7 +72,7 @@ class BatchDecoder:
             record["tail_symbols"], record["tail_least"] = prefix.tail.symbols, prefix.tail.least_table
             record["live_start"], record["live_count"] = sum(map(len, live)), len(prefix.zero_map)
             record["hash"] = hash_start(header, sealed)
-            live.append(np.array([not dead for dead in prefix.zero_map], np.uint8))
+            live.append(np.frombuffer(prefix.zero_map, np.uint8) ^ np.uint8(1))
             self._prefixes.append(prefix)
             self._regions.append(bytes(payload[begin:]))
         marks: npt.NDArray[np.uint8] = np.concatenate([*live, np.zeros(1, np.uint8)])
