@@ -9,6 +9,7 @@ from ptp_calibration.measurements import GraphMeasurement, Measurements
 from ptp_calibration.observers import OBSERVERS
 from ptp_calibration.photo_set import Photo, PhotoSet, Sample
 from ptp_calibration.ranges import Ranges, TensorRange, measure_ranges
+from ptp_calibration.shapes import measure_shapes
 from ptp_calibration.thresholds import observe, thresholds
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Sample",
     "TensorRange",
     "measure_ranges",
+    "measure_shapes",
     "observe",
     "thresholds",
 ]

@@ -36,9 +36,7 @@ def observe(
     given = {value.name for value in model.graph.input}
     present = {value.name for value in model.graph.output}
     inner = [name for name in names if name not in given]
-    shown.graph.output.extend(
-        onnx.helper.make_empty_tensor_value_info(name) for name in inner if name not in present
-    )
+    shown.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in inner if name not in present)
     session = CpuSession(shown, threads)
     found = {name: Histogram.empty() for name in names}
     count = 0

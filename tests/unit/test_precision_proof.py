@@ -164,6 +164,32 @@ def test_a_file_says_what_it_asks_for(kind: int, quantised: bool, precision: str
     assert found.shortfall == ()
 
 
+def test_layers_behind_a_computed_padding_are_weighed_too() -> None:
+    """Inference from the file stops there, and a head of boxes pads so that its sides can be halved."""
+    kernel = onnx.numpy_helper.from_array(np.ones((8, 4, 3, 3), np.float32), "w")
+    half = onnx.numpy_helper.from_array(np.array([0, 0, 0, 0, 0, 0], np.int64), "front")
+    nodes = [
+        helper.make_node("Shape", ["h"], ["sides"], name="sides", start=2, end=4),
+        helper.make_node("Mod", ["sides", "two"], ["rest"], name="rest"),
+        helper.make_node("Concat", ["front", "rest"], ["pads"], name="pads", axis=0),
+        helper.make_node("Pad", ["h", "pads"], ["padded"], name="pad"),
+        helper.make_node("Conv", ["padded", "w"], ["logits"], name="conv", pads=[1, 1, 1, 1]),
+    ]
+    two = onnx.numpy_helper.from_array(np.array([2, 2], np.int64), "two")
+    made = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("h", TensorProto.FLOAT, [1, 4, "h4", "w4"])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 8, "y", "x"])],
+        [kernel, half, two],
+    )
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+    found = audit_of_file(onnx_graph("head", "head", model), {"h": (1, 4, 9, 15)})
+
+    assert {layer.node: layer.multiply_accumulates for layer in found.layers}["conv"] == 8 * 4 * 9 * 10 * 16
+
+
 def test_the_longest_layer_of_a_node_decides_and_integers_are_told_by_what_is_read() -> None:
     def layer(kind: str, node: str, outputs: list[str], reads: list[str], writes: str) -> dict[str, Any]:
         metadata = f"[ONNX Layer: {node}]"

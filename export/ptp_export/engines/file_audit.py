@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import onnx
 
-from ptp_calibration import TensorRange
+from ptp_calibration import TensorRange, measure_shapes
 from ptp_export.onnx_graph import OnnxGraph
 from ptp_export.precision.audit import LayerPrecision, PrecisionAudit
 from ptp_export.precision.cost import multiply_accumulates
@@ -37,20 +37,7 @@ def products_of(audit: PrecisionAudit) -> PrecisionAudit:
 
 
 def _sizes(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, TensorRange]:
-    """The shapes of all tensors, where they follow from those of the inputs."""
-    fixed = onnx.ModelProto()
-    fixed.CopyFrom(model)
-    del fixed.graph.value_info[:]
-    for value in fixed.graph.input:
-        for dim, length in zip(value.type.tensor_type.shape.dim, shapes[value.name], strict=True):
-            dim.dim_value = length
-    for value in fixed.graph.output:
-        value.type.tensor_type.ClearField("shape")
-    inferred = onnx.shape_inference.infer_shapes(fixed, data_prop=True).graph
-    found = {}
-    for value in (*inferred.input, *inferred.value_info, *inferred.output):
-        dims = value.type.tensor_type.shape.dim
-        if all(dim.HasField("dim_value") for dim in dims):
-            # The values themselves were never measured.
-            found[value.name] = TensorRange(np.nan, np.nan, tuple(dim.dim_value for dim in dims))
-    return found
+    """The shapes of all tensors. The graph is run for them: behind a padding whose width is computed, as in a head of
+    boxes, the file says nothing."""
+    # The values themselves were never measured.
+    return {name: TensorRange(np.nan, np.nan, shape) for name, shape in measure_shapes(model, shapes).items()}

@@ -148,9 +148,7 @@ def convert_further(
     return FurtherTask(found, seen.bits)
 
 
-def _computed(
-    hyper: onnx.ModelProto, names: Sequence[str], samples: Sequence[LatentSample]
-) -> list[dict[str, Array]]:
+def _computed(hyper: onnx.ModelProto, names: Sequence[str], samples: Sequence[LatentSample]) -> list[dict[str, Array]]:
     """The integers of layers that the task shares, for each sample."""
     shown = onnx.ModelProto()
     shown.CopyFrom(hyper)
