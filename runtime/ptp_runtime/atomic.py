@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from ptp_runtime.errors import UsageError
 
@@ -34,9 +35,30 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
         UsageError: the path is a directory or something else that is no regular file, or its folder is missing
             or may not be written to.
     """
+    with new_file(path) as file:
+        file.write(data)
+    return Path(os.path.realpath(path))
+
+
+@contextmanager
+def new_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """As :func:`write_bytes`, for what is too much to hold: the file has its name when the block ends without an error.
+
+    Yields:
+        the file to write into.
+
+    Raises:
+        UsageError: as :func:`write_bytes`.
+    """
     # The target of a link is replaced, not the link: the user named the link on purpose.
     target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_file():
+    try:
+        other = target.exists() and not target.is_file()
+    except OSError as error:
+        raise UsageError(
+            f"{target} cannot be written", got=error.strerror or str(error), hint="choose a shorter name"
+        ) from error
+    if other:
         raise UsageError(
             f"{path} cannot be written", expected="the name of a file", got=_kind(target), hint="choose another name"
         )
@@ -52,7 +74,7 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
     temporary = Path(name)
     try:
         with os.fdopen(number, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, _mode(target))
@@ -64,7 +86,6 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(target.parent)
-    return target
 
 
 def require_other_file(output: str | os.PathLike[str], source: str | os.PathLike[str]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ptp_runtime.errors import RequestError
@@ -16,6 +16,10 @@ from ptp_runtime.service.serve.grpc_service import message_from_response, reques
 from ptp_runtime.service.serve.http_messages import WantedOutputs, body_from_response, request_from_body
 from ptp_runtime.service.serve.requests import Response
 from ptp_runtime.service.serve.tensors import NUMBERS, Tensor, TensorSpec, tensor_from_raw
+
+
+# How long it takes says nothing about what is tested, and other tests run beside these.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 class _Model:
@@ -56,6 +60,7 @@ documents = st.fixed_dictionaries(
 )
 
 
+@unhurried
 @given(elements, numbers, st.integers(0, 4), st.integers(0, 4))
 def test_tensors_survive_the_wire(values: list[bytes], datatype: str, rows: int, columns: int) -> None:
     texts = Tensor.of_bytes("T", values)
@@ -66,6 +71,7 @@ def test_tensors_survive_the_wire(values: list[bytes], datatype: str, rows: int,
     assert np.array_equal(tensor_from_raw("N", datatype, figures.shape, figures.to_raw()).values, array)
 
 
+@unhurried
 @given(st.binary(max_size=60), st.lists(st.integers(0, 4), max_size=3), st.sampled_from([*NUMBERS, "BYTES", "FP8"]))
 def test_foreign_bytes_are_a_tensor_or_are_refused(raw: bytes, shape: list[int], datatype: str) -> None:
     try:
@@ -75,6 +81,7 @@ def test_foreign_bytes_are_a_tensor_or_are_refused(raw: bytes, shape: list[int],
     assert tensor.to_raw() == raw
 
 
+@unhurried
 @given(elements, elements)
 def test_a_response_can_be_read_as_a_request(streams: list[bytes], results: list[bytes]) -> None:
     tensors = (Tensor.of_bytes("STREAM", streams), Tensor.of_bytes("RESULT", results))
@@ -93,6 +100,7 @@ def test_a_response_can_be_read_as_a_request(streams: list[bytes], results: list
     assert request.id == "id"
 
 
+@unhurried
 @given(documents, st.binary(max_size=60), st.none() | st.integers(-1, 500))
 def test_whatever_comes_over_http_is_a_request_or_is_refused(document: Any, rest: bytes, size: int | None) -> None:
     head = json.dumps(document).encode()
@@ -106,6 +114,7 @@ def test_whatever_comes_over_http_is_a_request_or_is_refused(document: Any, rest
     assert isinstance(wanted.names, tuple)
 
 
+@unhurried
 @given(st.binary(max_size=200), st.none() | st.integers(0, 200))
 def test_whatever_bytes_come_are_a_request_or_are_refused(body: bytes, size: int | None) -> None:
     try:
@@ -114,6 +123,7 @@ def test_whatever_bytes_come_are_a_request_or_are_refused(body: bytes, size: int
         return
 
 
+@unhurried
 @given(elements, st.booleans(), st.integers(-5, 5))
 def test_our_messages_are_the_clients(values: list[bytes], flag: bool, rate: int) -> None:
     client = pytest.importorskip("tritonclient.grpc.service_pb2")
@@ -138,6 +148,7 @@ def test_our_messages_are_the_clients(values: list[bytes], flag: bool, rate: int
     assert theirs.raw_output_contents[0] == Tensor.of_bytes("STREAM", values).to_raw()
 
 
+@unhurried
 @given(st.binary(max_size=120))
 def test_foreign_messages_are_requests_or_are_refused(data: bytes) -> None:
     from google.protobuf.message import DecodeError

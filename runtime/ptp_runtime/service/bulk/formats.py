@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ptp_runtime.atomic import write_bytes
-from ptp_runtime.errors import MissingExtraError
+from ptp_runtime.errors import MissingExtraError, UsageError
+from ptp_runtime.service.bulk.sources import Photo
+
+_ENDINGS = (".ptp", ".mask.png", ".boxes.json", ".classes.json", ".view.png")
+"""Of files in the layout ``files``."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,54 @@ class Done:
     key: str
     values: dict[str, Any]
     files: dict[str, bytes]
+
+
+def require_distinct(photos: Sequence[Photo], layout: str) -> None:
+    """Refuse photos whose results would have the same name, before any work is done.
+
+    Raises:
+        UsageError: naming two of them.
+    """
+    if layout == "webdataset":
+        seen: dict[str, Photo] = {}
+        for photo in photos:
+            other = seen.setdefault(_without_dots(photo.key), photo)
+            if other is not photo:
+                raise UsageError(
+                    f"two photos would be called {_without_dots(photo.key)!r}: WebDataset ends a name at its first dot",
+                    expected="names that differ by more than dots",
+                    got=f"{other.path} and {photo.path}",
+                    hint="rename one, or take --format files or parquet",
+                )
+    if layout == "files":
+        folders = {str(folder) for photo in photos for folder in PurePosixPath(photo.key).parents}
+        for photo in photos:
+            for ending in _ENDINGS:
+                if photo.key + ending in folders:
+                    raise UsageError(
+                        f"a result of {photo.path} and a folder would both be called {photo.key + ending!r}",
+                        hint="rename one, or take --format webdataset or parquet",
+                    )
+
+
+def require_name(folder: Path, layout: str, done: Done) -> None:
+    """Refuse a photo whose name leaves no room for the results' endings.
+
+    Raises:
+        UsageError: the file system takes no such name.
+    """
+    if layout != "files":
+        return
+    longest = os.pathconf(folder, "PC_NAME_MAX")
+    for suffix in done.files:
+        for part in (done.key + suffix).split("/"):
+            if len(os.fsencode(part)) > longest:
+                raise UsageError(
+                    f"the name of the result {part[:40]}…{suffix} is too long",
+                    expected=f"at most {longest} bytes",
+                    got=str(len(os.fsencode(part))),
+                    hint="rename the photo, or take --format webdataset or parquet",
+                )
 
 
 def write_shard(folder: Path, number: int, layout: str, results: Sequence[Done]) -> list[str]:
@@ -45,6 +98,15 @@ def write_shard(folder: Path, number: int, layout: str, results: Sequence[Done])
         MissingExtraError: pyarrow is not installed.
         UsageError: the destination cannot be written to, or the disk is full.
     """
+    try:
+        return _written(folder, number, layout, results)
+    except OSError as error:
+        raise UsageError(
+            f"shard {number} cannot be written to {folder}", got=str(error), hint="look at the folder; then go on"
+        ) from error
+
+
+def _written(folder: Path, number: int, layout: str, results: Sequence[Done]) -> list[str]:
     if layout == "files":
         written = []
         for done in results:

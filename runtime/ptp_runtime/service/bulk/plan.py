@@ -10,6 +10,7 @@ from typing import Any
 
 from ptp_runtime.bundle import Bundle
 from ptp_runtime.errors import UsageError
+from ptp_runtime.service.bulk.formats import require_distinct
 from ptp_runtime.service.bulk.sources import Photo
 from ptp_runtime.trust import manifest_digest
 
@@ -73,7 +74,13 @@ class Plan:
 
     @classmethod
     def of(cls, bundle: Bundle, choices: Choices, photos: Sequence[Photo]) -> Plan:
-        """The plan for a bundle."""
+        """The plan for a bundle.
+
+        Raises:
+            UsageError: every photo would fail with these choices, or two results would have the same name.
+        """
+        _require_possible(bundle, choices)
+        require_distinct(photos, choices.format)
         digest = hashlib.sha256()
         for photo in photos:
             digest.update(f"{photo.key}\0{photo.size}\0".encode("utf-8", "surrogateescape"))
@@ -108,6 +115,25 @@ class Plan:
                 got=_shown(self.identity, differing),
                 hint="choose another destination, or ask for the same again",
             )
+
+
+def _require_possible(bundle: Bundle, choices: Choices) -> None:
+    """What no photo could satisfy is said once, not of each photo."""
+    rates = 1 if bundle.manifest.entropy.rates is None else bundle.manifest.entropy.rates.count
+    if choices.rate is not None and not 0 <= choices.rate < rates:
+        raise UsageError(
+            f"the bundle has no rate {choices.rate}",
+            expected="no rate: it has one only" if rates == 1 else f"0 (fewest bits) to {rates - 1}",
+            hint="ptp inspect shows the rates of a bundle",
+        )
+    needed = {"encode": ("encoder", "both"), "infer": ("both",)}[choices.operation]
+    if bundle.manifest.side not in needed:
+        raise UsageError(
+            f"this bundle is the {bundle.manifest.side}'s side of one: it cannot {choices.operation}",
+            expected="the whole bundle" + (", or the encoder's side" if choices.operation == "encode" else ""),
+            got=str(bundle.path),
+            hint="see ptp split",
+        )
 
 
 def _shown(identity: Mapping[str, Any], names: Sequence[str]) -> str:

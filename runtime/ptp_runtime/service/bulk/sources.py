@@ -15,13 +15,13 @@ SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp",
 """Of files that are taken for photos, in folders and in tar files."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Photo:
     """Where a photo lies.
 
     Attributes:
         key: its name in the results: a path with ``/`` and without the suffix; unique.
-        path: of its file, or of the tar file that holds it.
+        path: of its file, or of the tar file that holds it; absolute, because a worker may stand elsewhere.
         size: bytes.
         offset: where it begins in the tar file; None outside of one.
     """
@@ -84,7 +84,7 @@ def _photos(source: str) -> Iterator[Photo]:
         for line in _lines(source[1:]):
             yield from _photos(line)
         return
-    path = Path(source)
+    path = Path(os.path.abspath(source))
     if path.is_dir():
         yield from _folder(path)
     elif path.suffix.lower() == ".tar" and path.is_file():
