@@ -41,13 +41,6 @@ def test_no_reader_of_foreign_bytes_fails(repository: Path) -> None:
             assert sum(count for outcome, count in outcomes.items() if outcome != "read") > 100 * (len(outcomes) > 3)
 
 
-def test_no_message_over_grpc_fails(repository: Path) -> None:
-    pytest.importorskip("grpc")
-    code, results = _fuzz(repository, "--target", "grpc", "--count", "2000")
-
-    assert (code, results["grpc"]["faults"]) == (0, [])
-
-
 def test_the_fuzzer_notices(repository: Path) -> None:
     code = (
         "from tests.fuzz.targets import Header\n"

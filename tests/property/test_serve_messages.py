@@ -17,7 +17,6 @@ from ptp_runtime.service.serve.http_messages import WantedOutputs, body_from_res
 from ptp_runtime.service.serve.requests import Response
 from ptp_runtime.service.serve.tensors import NUMBERS, Tensor, TensorSpec, tensor_from_raw
 
-
 # How long it takes says nothing about what is tested, and other tests run beside these.
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

@@ -128,19 +128,6 @@ def test_webdataset_in_and_out(bundle: Path, photos: Path, tmp_path: Path) -> No
     assert len(found) == 18
 
 
-def test_parquet(bundle: Path, photos: Path, tmp_path: Path) -> None:
-    parquet = pytest.importorskip("pyarrow.parquet")
-    _run(bundle, [str(photos)], tmp_path / "out", format="parquet", shard_size=100)
-    _run(bundle, [str(photos)], tmp_path / "again", format="parquet", shard_size=100)
-
-    rows = parquet.read_table(tmp_path / "out" / "shard-000000.parquet").to_pylist()
-    assert [row["key"] for row in rows][:2] == ["a/00", "a/01"]
-    with Session.open(bundle, PocketBackend()) as session:
-        assert rows[0]["ptp"] == session.encode(photos / "a" / "00.png")
-    assert rows[0]["mask_png"].startswith(b"\x89PNG")
-    assert _everything(tmp_path / "out") == _everything(tmp_path / "again")
-
-
 def test_parquet_names_what_is_missing(
     bundle: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -366,14 +353,3 @@ def test_a_session_that_does_not_open_says_why(bundle: Path, photos: Path, tmp_p
     with pytest.raises(UsageError, match="no such backend"):
         run_bulk(bundle, [str(photos)], tmp_path / "out", _choices(), workers=2, session={"backend": "abacus"})
     assert time.monotonic() - begin < 60
-
-
-def test_ray_gives_the_same(bundle: Path, photos: Path, tmp_path: Path) -> None:
-    pytest.importorskip("ray")
-    _run(bundle, [str(photos)], tmp_path / "pool")
-    summary = run_bulk(
-        bundle, [str(photos)], tmp_path / "ray", _choices(), workers=2, ray=True, session={"backend": PocketBackend()}
-    )
-
-    assert (summary.photos, summary.failed) == (9, 1)
-    assert _everything(tmp_path / "ray") == _everything(tmp_path / "pool")
