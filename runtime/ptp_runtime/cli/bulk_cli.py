@@ -14,7 +14,7 @@ from ptp_runtime.cli.options import bundle_argument, convert_option, json_option
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-SOME_FAILED = 1
+SOME_FAILED = 13
 """Exit code where photos failed and all others are done."""
 
 
@@ -24,7 +24,8 @@ def bulk() -> None:
 
     SOURCE is a folder, a photo, a glob, a .tar file (WebDataset), or @FILE with one of these in each line. The same
     command again goes on with a run that was killed. At the end index.jsonl has a line for each photo, failures.jsonl
-    one for each that failed; the results are the same bytes whatever the number of workers.
+    one for each that failed; the results are the same bytes whatever the number of workers. The exit code is 0 where
+    all photos have a result, 13 where some failed and all others are done.
     """
 
 

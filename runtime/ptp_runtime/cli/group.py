@@ -110,7 +110,7 @@ def ptp(verbose: bool, debug: bool) -> None:
     \b
     Exit codes: 0 done, 1 something is broken (doctor), 2 wrong request, 3 image, 4 stream, 5 bundle,
     6 backend, 7 checkpoint, 8 export, 9 verification, 10 a package is missing,
-    11 a service refused, 12 out of memory, 70 a fault in ptp.
+    11 a service refused, 12 out of memory, 13 some photos of a collection failed, 70 a fault in ptp.
     """
     level = logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr, force=True)

@@ -34,11 +34,11 @@ class Done:
     files: dict[str, bytes]
 
 
-def require_distinct(photos: Sequence[Photo], layout: str) -> None:
-    """Refuse photos whose results would have the same name, before any work is done.
+def require_names(photos: Sequence[Photo], layout: str) -> None:
+    """Refuse photos whose names the layout cannot hold or tell apart, before any work is done.
 
     Raises:
-        UsageError: naming two of them.
+        UsageError: naming them.
     """
     if layout == "webdataset":
         seen: dict[str, Photo] = {}
@@ -51,8 +51,17 @@ def require_distinct(photos: Sequence[Photo], layout: str) -> None:
                     got=f"{other.path} and {photo.path}",
                     hint="rename one, or take --format files or parquet",
                 )
+    if layout == "parquet":
+        for photo in photos:
+            if not _is_text(photo.key):
+                raise UsageError(
+                    f"the name of {photo.path!r} is no text, which Parquet asks for",
+                    expected="a name in UTF-8",
+                    hint="rename it, or take --format files or webdataset",
+                )
     if layout == "files":
-        folders = {str(folder) for photo in photos for folder in PurePosixPath(photo.key).parents}
+        last = {photo.key.rpartition("/")[0] for photo in photos}
+        folders = {str(folder) for name in last for folder in (PurePosixPath(name), *PurePosixPath(name).parents)}
         for photo in photos:
             for ending in _ENDINGS:
                 if photo.key + ending in folders:
@@ -62,7 +71,15 @@ def require_distinct(photos: Sequence[Photo], layout: str) -> None:
                     )
 
 
-def require_name(folder: Path, layout: str, done: Done) -> None:
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def require_room(folder: Path, layout: str, done: Done) -> None:
     """Refuse a photo whose name leaves no room for the results' endings.
 
     Raises:

@@ -20,8 +20,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ptp_runtime.atomic import write_bytes
+from ptp_runtime.atomic import new_file, write_bytes
 from ptp_runtime.errors import UsageError
+from ptp_runtime.service.bulk.attempts import forget_attempts
 from ptp_runtime.service.bulk.plan import Plan
 
 _PLAN, _DONE = "bulk.json", "done"
@@ -60,27 +61,42 @@ class Journal:
                 plan.require_same(_json(known), str(self.folder))
             else:
                 write_bytes(known, _text(plan.identity))
+            forget_attempts(self.folder)
             yield
 
     def done(self, plan: Plan) -> set[int]:
         """Numbers of the shards that lie there whole."""
         return {number for number in range(plan.shards) if self._record(number).exists()}
 
+    def counts(self, number: int) -> tuple[int, int] | None:
+        """How many photos of a shard are done and failed; None where it has no record."""
+        if not self._record(number).exists():
+            return None
+        record = _json(self._record(number))
+        return len(record["index"]), len(record["failures"])
+
     def record(self, number: int, files: Sequence[str], index: Sequence[Any], failures: Sequence[Any]) -> None:
         """Say that a shard is done."""
         write_bytes(self._record(number), _text({"files": files, "index": index, "failures": failures}))
 
     def finish(self, plan: Plan) -> tuple[int, int]:
-        """Write index and failures; returns how many photos are in each."""
-        index: list[Any] = []
-        failures: list[Any] = []
-        for number in range(plan.shards):
-            record = _json(self._record(number))
-            index += record["index"]
-            failures += record["failures"]
-        for name, lines in (("index.jsonl", index), ("failures.jsonl", failures)):
-            write_bytes(self.folder / name, b"".join(_line(line) for line in lines))
-        return len(index), len(failures)
+        """Write failures and index, remove what killed writers left; returns how many photos are done and failed."""
+        done = failed = 0
+        self._sweep()
+        with new_file(self.folder / "index.jsonl") as index, new_file(self.folder / "failures.jsonl") as failures:
+            for number in range(plan.shards):
+                record = _json(self._record(number))
+                index.writelines(map(_line, record["index"]))
+                failures.writelines(map(_line, record["failures"]))
+                done, failed = done + len(record["index"]), failed + len(record["failures"])
+        return done, failed
+
+    def _sweep(self) -> None:
+        forget_attempts(self.folder)
+        for root, _, names in os.walk(self.folder):
+            for name in names:
+                if name.startswith(".") and name.endswith(".partial"):
+                    (Path(root) / name).unlink(missing_ok=True)
 
     def _record(self, number: int) -> Path:
         return self.folder / _DONE / f"{number:06d}.json"

@@ -10,7 +10,7 @@ from typing import Any
 
 from ptp_runtime.bundle import Bundle
 from ptp_runtime.errors import UsageError
-from ptp_runtime.service.bulk.formats import require_distinct
+from ptp_runtime.service.bulk.formats import require_names
 from ptp_runtime.service.bulk.sources import Photo
 from ptp_runtime.trust import manifest_digest
 
@@ -80,7 +80,7 @@ class Plan:
             UsageError: every photo would fail with these choices, or two results would have the same name.
         """
         _require_possible(bundle, choices)
-        require_distinct(photos, choices.format)
+        require_names(photos, choices.format)
         digest = hashlib.sha256()
         for photo in photos:
             digest.update(f"{photo.key}\0{photo.size}\0".encode("utf-8", "surrogateescape"))

@@ -5,19 +5,17 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import signal
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from ptp_runtime.errors import BackendError, PtpError, UsageError
+from ptp_runtime.service.bulk.deaths import DEATHS, Deaths
 from ptp_runtime.service.bulk.shard import Opening, Shard, ShardWorker
 
 _log = logging.getLogger(__name__)
-
-DEATHS = 3
-"""So many workers may die at one photo; then it is given up."""
 
 Told = Callable[[int, int], None]
 """Photos that are done and that failed, of a shard that was just finished."""
@@ -32,6 +30,7 @@ class _Member:
     shard: Shard | None = None
     photo: str = ""
     ready: bool = False
+    broken: BackendError | None = None
 
 
 def run_pool(opening: Opening, shards: Iterable[Shard], workers: int, told: Told) -> None:
@@ -46,7 +45,7 @@ def run_pool(opening: Opening, shards: Iterable[Shard], workers: int, told: Told
     Raises:
         UsageError: fewer than one worker, or the destination cannot be written to.
         PtpError: a session does not open.
-        BackendError: workers die before they are ready.
+        BackendError: workers break before they are ready, or not by a photo's fault. What is done stays done.
     """
     if workers < 1:
         raise UsageError("the number of workers is out of range", expected="at least 1", got=str(workers))
@@ -67,7 +66,7 @@ class _Pool:
         # A fork would share the threads' locks of whoever calls.
         self._context = multiprocessing.get_context("spawn")
         self._members: list[_Member] = []
-        self._deaths: Counter[str] = Counter()
+        self._deaths = Deaths()
         self._stillborn = 0
 
     def add(self) -> None:
@@ -113,11 +112,17 @@ class _Pool:
     def _hear(self, member: _Member, message: tuple[str, Any]) -> None:
         kind, value = message
         if kind == "at":
-            member.photo = value
+            member.photo, done = value
+            if done:
+                self._deaths.well()
+        elif kind == "broken":
+            member.broken = value
         elif kind == "ready":
             member.ready, self._stillborn = True, 0
         elif kind == "done":
             member.shard = None
+            if value[0]:
+                self._deaths.well()
             self._told(*value)
         else:
             raise value
@@ -138,15 +143,10 @@ class _Pool:
                 )
         shard = member.shard
         if shard is not None:
-            if member.photo:
-                self._deaths[member.photo] += 1
-                if self._deaths[member.photo] >= DEATHS:
-                    shard = replace(
-                        shard,
-                        given_up={**shard.given_up, member.photo: f"{DEATHS} workers died at it; the last: {how}"},
-                    )
-            _log.warning("a worker died (%s) at %s; its shard is done again", how, member.photo or "the shard's end")
-            waiting.appendleft(shard)
+            at = member.photo or "the shard's end"
+            what = f"a worker died ({how})" if member.broken is None else f"a worker's backend failed ({member.broken})"
+            _log.warning("%s at %s; its shard is done again", what, at)
+            waiting.appendleft(self._deaths.blame(shard, member.photo, member.broken or how))
         if waiting:
             self.add()
 
@@ -168,7 +168,13 @@ def _member(opening: Opening, pipe: Connection) -> None:
         pipe.send(("ready", None))
         while True:
             shard: Shard = pipe.recv()
-            pipe.send(("done", worker.work(shard, lambda key: pipe.send(("at", key)))))
+            try:
+                counts = worker.work(shard, lambda key, done: pipe.send(("at", (key, done))))
+            except BackendError as error:
+                # Perhaps it is the device, perhaps the photo: a new process with a new session finds out.
+                pipe.send(("broken", error))
+                return
+            pipe.send(("done", counts))
     except PtpError as error:
         pipe.send(("failed", error))
     except (EOFError, BrokenPipeError, ConnectionResetError):
