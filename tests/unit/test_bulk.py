@@ -5,9 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-import signal
-import subprocess
 import sys
 import tarfile
 import time
@@ -19,9 +16,8 @@ import pytest
 from PIL import Image
 
 from ptp_runtime import Session
-from ptp_runtime.errors import BackendError, ImageError, MissingExtraError, UsageError
+from ptp_runtime.errors import ImageError, MissingExtraError, UsageError
 from ptp_runtime.selftest import PocketBackend, write_pocket_bundle
-from ptp_runtime.service.bulk import pool
 from ptp_runtime.service.bulk.plan import Choices
 from ptp_runtime.service.bulk.run import Summary, run_bulk
 from ptp_runtime.service.bulk.sources import Photo, photos_of
@@ -63,6 +59,14 @@ def _choices(**other: Any) -> Choices:
 
 def _run(bundle: Path, sources: list[str], output: Path, workers: int = 1, **other: Any) -> Summary:
     return run_bulk(bundle, sources, output, _choices(**other), workers=workers, session=POCKET)
+
+
+@pytest.fixture(scope="module")
+def begun(bundle: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A destination of four photos; tests leave it as it is."""
+    folder = tmp_path_factory.mktemp("begun") / "out"
+    _run(bundle, [str(photos / "b")], folder)
+    return folder
 
 
 def _everything(folder: Path) -> dict[str, str]:
@@ -147,16 +151,22 @@ def test_parquet_names_what_is_missing(
     ],
 )
 def test_a_destination_of_something_else_is_refused(
-    bundle: Path, photos: Path, tmp_path: Path, other: dict[str, Any], word: str
+    bundle: Path, photos: Path, begun: Path, other: dict[str, Any], word: str
 ) -> None:
-    _run(bundle, [str(photos / "b")], tmp_path / "out")
-    before = _everything(tmp_path / "out")
+    before = _everything(begun)
 
     with pytest.raises(UsageError, match=word):
-        _run(bundle, [str(photos / "b")], tmp_path / "out", **other)
+        _run(bundle, [str(photos / "b")], begun, **other)
     with pytest.raises(UsageError, match="other photos"):
-        _run(bundle, [str(photos / "a")], tmp_path / "out")
-    assert _everything(tmp_path / "out") == before
+        _run(bundle, [str(photos / "a")], begun)
+    assert _everything(begun) == before
+
+
+def test_a_destination_of_another_bundle_is_refused(photos: Path, begun: Path, tmp_path: Path) -> None:
+    other = write_pocket_bundle(tmp_path / "other", rates=2)
+
+    with pytest.raises(UsageError, match=r"another rate, another bundle; expected rate null, .* got rate 1, "):
+        _run(other, [str(photos / "b")], begun, rate=1)
 
 
 def test_a_folder_with_other_things_is_refused(bundle: Path, photos: Path, tmp_path: Path) -> None:
@@ -218,134 +228,6 @@ def test_a_photo_that_changed_is_noticed(tmp_path: Path) -> None:
         photo.read()
     with pytest.raises(ImageError, match="cannot be read"):
         Photo("k", str(tmp_path / "gone.png"), 3).read()
-
-
-# A run on the pocket model, which is slowed down so that there is time to kill it.
-_DRIVER = """
-import sys, time
-from ptp_runtime.selftest import PocketBackend
-from ptp_runtime.service.bulk.plan import Choices
-from ptp_runtime.service.bulk.run import run_bulk
-
-class Slow(PocketBackend):
-    def load(self, bundle, graph):
-        loaded = super().load(bundle, graph)
-        if graph.role == "analysis":
-            run = loaded.run
-            loaded.run = lambda inputs: (time.sleep(0.05), run(inputs))[1]
-        return loaded
-
-if __name__ == "__main__":
-    bundle, source, output = sys.argv[1:]
-    told = lambda done, failed: print("shard", flush=True)
-    choices = Choices("infer", "seg", None, False, "files", 2)
-    session = {"backend": Slow()}
-    run_bulk(bundle, [source], output, choices, workers=2, session=session, began=lambda photos, before: told)
-"""
-
-
-def _driver(bundle: Path, photos: Path, output: Path, script: Path) -> subprocess.Popen[str]:
-    script.write_text(_DRIVER)
-    command = [sys.executable, str(script), str(bundle), str(photos), str(output)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def _children(pid: int) -> list[int]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rsplit(")", 1)[1].split()
-        except OSError:
-            continue
-        if int(fields[1]) == pid:
-            found.append(int(path.parent.name))
-    return found
-
-
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to find the workers")
-@pytest.mark.parametrize("who", ["a worker", "the driver"])
-def test_a_kill_in_the_middle_leaves_a_complete_and_identical_result(
-    bundle: Path, photos: Path, tmp_path: Path, who: str
-) -> None:
-    for number in range(24):
-        path = tmp_path / "in" / f"{number:03d}.png"
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(_png(number % 7, 64, 64))
-    undisturbed = _driver(bundle, tmp_path / "in", tmp_path / "calm", tmp_path / "calm.py")
-    undisturbed.communicate(timeout=120)
-    assert undisturbed.returncode == 0
-
-    disturbed = _driver(bundle, tmp_path / "in", tmp_path / "out", tmp_path / "driver.py")
-    assert disturbed.stdout is not None
-    assert disturbed.stdout.readline() == "shard\n"
-    if who == "a worker":
-        workers = [
-            pid for pid in _children(disturbed.pid) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
-        ]
-        assert workers
-        os.kill(workers[0], signal.SIGKILL)
-        out, error = disturbed.communicate(timeout=120)
-        assert disturbed.returncode == 0, error
-        assert "a worker died (SIGKILL)" in error
-    else:
-        disturbed.kill()
-        disturbed.communicate()
-        done = len(list((tmp_path / "out" / "done").iterdir()))
-        assert 1 <= done < 12
-        assert not (tmp_path / "out" / "index.jsonl").exists()
-        # Its workers notice and end; the next run may begin at once all the same.
-        resumed = _driver(bundle, tmp_path / "in", tmp_path / "out", tmp_path / "driver.py")
-        out, error = resumed.communicate(timeout=120)
-        assert resumed.returncode == 0, error
-        assert out.count("shard") <= 12 - done
-
-    assert _everything(tmp_path / "out") == _everything(tmp_path / "calm")
-
-
-class _Dying(PocketBackend):
-    """A backend that takes its process with it at one photo."""
-
-    def load(self, bundle: Any, graph: Any) -> Any:
-        loaded = super().load(bundle, graph)
-        if graph.role != "analysis":
-            return loaded
-        run = loaded.run
-
-        def dying(inputs: Any) -> Any:
-            if inputs["image"].max() == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return run(inputs)
-
-        loaded.run = dying
-        return loaded
-
-
-def test_a_photo_that_kills_its_workers_is_given_up(bundle: Path, tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    for number in range(4):
-        (tmp_path / "in" / f"{number}.png").write_bytes(_png(number))
-    Image.new("RGB", (60, 40)).save(tmp_path / "in" / "2.png")
-
-    summary = run_bulk(
-        bundle, [str(tmp_path / "in")], tmp_path / "out", _choices(), workers=1, session={"backend": _Dying()}
-    )
-
-    assert (summary.photos, summary.failed) == (3, 1)
-    failure = json.loads((tmp_path / "out" / "failures.jsonl").read_text())
-    assert (failure["key"], failure["error"]) == ("2", "WorkerDied")
-    assert "SIGKILL" in failure["message"]
-
-
-class _Stillborn(PocketBackend):
-    """A backend whose process ends before it has opened anything."""
-
-    def load(self, bundle: Any, graph: Any) -> Any:
-        os._exit(3)
-
-
-def test_workers_that_never_open_end_the_run(bundle: Path, photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(BackendError, match=f"{pool.DEATHS} workers died .*exit code 3"):
-        run_bulk(bundle, [str(photos)], tmp_path / "out", _choices(), workers=2, session={"backend": _Stillborn()})
 
 
 def test_a_session_that_does_not_open_says_why(bundle: Path, photos: Path, tmp_path: Path) -> None:
