@@ -97,7 +97,7 @@ that after every worker has finished its first shard.
 {environment(bulk)}
 
 On Ray Data the same shards gave the same bytes, also after a kill of an actor and of the driver (Ray 2.60, one machine,
-`tests/unit/test_bulk_extras.py` where Ray is installed); no cluster was at hand.
+`tests/integration/test_bulk_ray.py` where Ray is installed); no cluster was at hand.
 
 ## Kills and full disks
 
