@@ -85,7 +85,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _driver(place: Path, *words: str) -> subprocess.Popen[str]:
     # Sources and destination are relative here: actors stand in another folder.
-    environment = os.environ | {"PYTHONPATH": str(place)}
+    path = os.pathsep.join([str(place), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"PYTHONPATH": path}
     command = [sys.executable, "driver.py", *words]
     return subprocess.Popen(
         command, cwd=place, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True

@@ -165,7 +165,7 @@ def test_a_destination_of_something_else_is_refused(
 def test_a_destination_of_another_bundle_is_refused(photos: Path, begun: Path, tmp_path: Path) -> None:
     other = write_pocket_bundle(tmp_path / "other", rates=2)
 
-    with pytest.raises(UsageError, match=r"another rate, another bundle; expected rate null, .* got rate 1, "):
+    with pytest.raises(UsageError, match=r"another rate, another bundle; expected rate 0, .* got rate 1, "):
         _run(other, [str(photos / "b")], begun, rate=1)
 
 

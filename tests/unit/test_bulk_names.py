@@ -45,6 +45,17 @@ def test_a_rate_that_no_photo_could_have_is_refused(bundle: Path, rate: int) -> 
     assert Plan.of(Bundle.open(bundle), _choices(rate=2), _photos("a")).identity["rate"] == 2
 
 
+def test_the_default_rate_by_its_number_is_the_same_run(bundle: Path) -> None:
+    opened = Bundle.open(bundle)
+    assert opened.manifest.entropy.rates is not None
+    default = opened.manifest.entropy.rates.default
+    unsaid, said, other = (Plan.of(opened, _choices(rate=rate), _photos("a")) for rate in (None, default, default - 1))
+
+    said.require_same(unsaid.identity, "out")
+    with pytest.raises(UsageError, match=f"another rate; expected rate {default}; got rate {default - 1}"):
+        other.require_same(unsaid.identity, "out")
+
+
 def test_a_side_that_lacks_the_graphs_is_refused(bundle: Path, tmp_path: Path) -> None:
     for side in ("encoder", "decoder"):
         split_bundle(bundle, side, tmp_path / side)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ptp_runtime.bundle import Bundle
@@ -81,6 +81,10 @@ class Plan:
         """
         _require_possible(bundle, choices)
         require_names(photos, choices.format)
+        if choices.rate is None:
+            # Whoever goes on with the default by its number asks for the same.
+            rates = bundle.manifest.entropy.rates
+            choices = replace(choices, rate=0 if rates is None else rates.default)
         digest = hashlib.sha256()
         for photo in photos:
             digest.update(f"{photo.key}\0{photo.size}\0".encode("utf-8", "surrogateescape"))
