@@ -115,8 +115,8 @@ def test_boxes_say_which_photo_they_are_of(service: Service) -> None:
 
     boxes = outputs["BOXES"]["shape"][0]
     assert boxes > 0
-    assert outputs["SCORES"]["shape"] == outputs["LABELS"]["shape"] == outputs["PHOTO"]["shape"] == [boxes]
-    assert set(outputs["PHOTO"]["data"]) <= {0, 1}
+    assert outputs["SCORES"]["shape"] == outputs["LABELS"]["shape"] == outputs["PHOTO_INDEX"]["shape"] == [boxes]
+    assert set(outputs["PHOTO_INDEX"]["data"]) <= {0, 1}
 
 
 def test_an_array_is_a_photo_too(service: Service) -> None:
@@ -197,12 +197,14 @@ def test_masks_of_several_sizes_have_no_shape_but_are_png_files(service: Service
 
 
 def test_limits_are_held(tmp_path: Path) -> None:
-    service = pocket_service(tmp_path, "seg", pixels=2000, photos=2, body_bytes=20_000)
+    service = pocket_service(tmp_path, "seg", pixels=2000, request_pixels=3000, photos=2, body_bytes=20_000)
     infer = "/v2/models/seg_infer/infer"
     try:
         many, headers = binary_request("PHOTO", [_png(8, 8)] * 3)
 
         assert "2000 pixels" in _refusal(call(service, "POST", infer, _png(40, 60), BARE), 413, "TooLargeError")
+        together, more = binary_request("PHOTO", [_png(40, 40)] * 2)
+        assert "3000 pixels" in _refusal(call(service, "POST", infer, together, more), 413, "TooLargeError")
         assert "at most 2" in _refusal(call(service, "POST", infer, many, headers), 413, "TooLargeError")
         assert call(service, "POST", infer, b"x" * 20_001, BARE).status == 413
         assert call(service, "POST", infer, b"x" * 70_000, {**BARE, "Content-Length": "1"}).status == 413

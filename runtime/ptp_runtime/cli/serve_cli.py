@@ -21,6 +21,7 @@ from ptp_runtime.errors import MissingExtraError
 @click.option(
     "--max-pixels", type=click.IntRange(1), default=16 << 20, help="Worked on at a time; also of a single photo."
 )
+@click.option("--max-request-pixels", type=click.IntRange(1), default=64 << 20, help="Of all photos of a request.")
 @click.option("--max-photos", type=click.IntRange(1), default=64, help="Photos or streams in one request.")
 @click.option("--queue", type=click.IntRange(0), default=256, help="Photos and streams that may wait for a worker.")
 @click.option("--timeout", type=click.FloatRange(0.1), default=30.0, help="Seconds for one request, waiting included.")
@@ -42,6 +43,7 @@ def serve(
     with_grpc: bool,
     max_body: int,
     max_pixels: int,
+    max_request_pixels: int,
     max_photos: int,
     queue: int,
     timeout: float,
@@ -91,7 +93,7 @@ def serve(
     from ptp_runtime.service.serve.limits import Limits
     from ptp_runtime.service.serve.service import Service
 
-    limits = Limits(max_body << 20, max_pixels, max_photos, queue, timeout, max_connections)
+    limits = Limits(max_body << 20, max_pixels, max_request_pixels, max_photos, queue, timeout, max_connections)
     catalogue = Catalogue.open(bundles, backend=backend, threads=threads, inexact=inexact, trust=trust, profile=profile)
     service = Service(catalogue, limits)
 

@@ -28,7 +28,7 @@ from ptp_runtime.service.serve.metrics import CONTENT_TYPE
 from ptp_runtime.service.serve.model import VERSION, ServedModel
 from ptp_runtime.service.serve.requests import Request
 from ptp_runtime.service.serve.service import Service
-from ptp_runtime.service.serve.statuses import INTERNAL, RETRY_SECONDS, sentence_of, status_of
+from ptp_runtime.service.serve.statuses import CLOSED_BY_CLIENT, INTERNAL, RETRY_SECONDS, sentence_of, status_of
 
 _log = logging.getLogger(__name__)
 
@@ -39,9 +39,6 @@ _PAGE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
-_CLOSED_BY_CLIENT = 499
-"""Nginx's status for a client that went away; nobody reads it but the log."""
-
 Handler = Callable[[HttpRequest], Awaitable[HttpResponse]]
 
 
@@ -130,7 +127,7 @@ def _guarded(handler: Handler) -> Handler:
         try:
             return await handler(request)
         except ClientDisconnect:
-            return HttpResponse(status_code=_CLOSED_BY_CLIENT)
+            return HttpResponse(status_code=CLOSED_BY_CLIENT)
         except PtpError as error:
             return _refusal(error, status_of(error)[0])
         except Exception as error:  # noqa: BLE001 - the last line of defence, and it speaks

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from ptp_runtime.bitstream import read_header
 from ptp_runtime.errors import RequestError, TooLargeError
 from ptp_runtime.images import image_from_bytes, image_size
 from ptp_runtime.service.serve.limits import Limits
-from ptp_runtime.service.serve.outputs import Outputs, Result
+from ptp_runtime.service.serve.outputs import Coded, Outputs, Result
 from ptp_runtime.service.serve.requests import Request, Response, parameter
 from ptp_runtime.service.serve.tensors import Tensor, TensorSpec
 from ptp_runtime.service.serve.work import PixelBudget
@@ -52,6 +54,21 @@ class Plan:
 
     jobs: Sequence[Job]
     answer: Callable[[Sequence[Result]], Response]
+
+
+@dataclass(frozen=True)
+class _Item:
+    """One photo or stream of a request.
+
+    Attributes:
+        content: the bytes of a file or stream, or uint8 RGB (H, W, 3).
+        pixels: that it will have, from its header.
+        what: it is called in messages.
+    """
+
+    content: Any
+    pixels: int
+    what: str
 
 
 def input_specs(operation: str) -> tuple[TensorSpec, ...]:
@@ -98,7 +115,7 @@ class ServedModel:
         }
 
     def plan(self, request: Request, limits: Limits, budget: PixelBudget) -> Plan:
-        """Check a request and cut it into jobs.
+        """Check a request and cut it into jobs. Every photo's and stream's header is read before any is worked on.
 
         Args:
             request: as it came.
@@ -107,7 +124,8 @@ class ServedModel:
 
         Raises:
             RequestError: wrong inputs, parameters or outputs.
-            TooLargeError: too many photos, or too large a one.
+            TooLargeError: too many photos, too large a one, or too large together.
+            ImageError, StreamError: one that cannot be read.
         """
         names = self.outputs.chosen(request.outputs)
         known = {spec.name for spec in self.inputs}
@@ -122,61 +140,66 @@ class ServedModel:
                     hint="see docs/serving.md",
                 )
         trace = parameter(request.parameters, "trace", bool, default=False)
-        if self.operation == "decode":
-            jobs = self._decodings(request, limits, budget, trace)
-        else:
-            jobs = self._codings(request, limits, budget, trace)
+        items = _streams(request, limits) if self.operation == "decode" else _photos(request, limits)
+        _require_together(items, limits, budget)
+        code = self._decoding(trace) if self.operation == "decode" else self._coding(request, trace)
+
+        def job(item: _Item) -> Result:
+            with budget.take(item.pixels, item.what):
+                return self.outputs.result(names, code(item.content))
 
         def answer(results: Sequence[Result]) -> Response:
             return Response(self.name, VERSION, self.outputs.tensors(names, results), request.id)
 
-        return Plan(jobs, answer)
+        return Plan([partial(job, item) for item in items], answer)
 
-    def _decodings(self, request: Request, limits: Limits, budget: PixelBudget, trace: bool) -> list[Job]:
-        streams = _elements(request, _STREAM, limits)
-
-        def job(data: bytes) -> Result:
-            header = read_header(data)
-            shown = header.original_height * header.original_width
-            largest = max(header.height * header.width, shown)
-            with budget.take(largest, "the photo of the stream"), _watched(trace) as spans:
+    def _decoding(self, trace: bool) -> Callable[[bytes], Coded]:
+        def code(data: bytes) -> Coded:
+            with _watched(trace) as spans:
                 done = self._sessions.decode_detailed(data, task=self.task, keep_steps=False)
             times = {"decode": times_values(done.milliseconds)}
-            return Result(done.rate, times, output=done.output, spans=_shown("decode", spans))
+            return Coded(done.rate, times, output=done.output, spans=_shown("decode", spans))
 
-        return [_bound(job, stream) for stream in streams]
+        return code
 
-    def _codings(self, request: Request, limits: Limits, budget: PixelBudget, trace: bool) -> list[Job]:
-        photos = _photos(request, limits)
+    def _coding(self, request: Request, trace: bool) -> Callable[[bytes | npt.NDArray[np.uint8]], Coded]:
         rate = _rate(request)
         convert = parameter(request.parameters, "convert", bool, default=False)
         session, decodes = self.session, self.operation == "infer"
 
-        def job(photo: bytes | npt.NDArray[np.uint8]) -> Result:
-            height, width = photo.shape[:2] if isinstance(photo, np.ndarray) else image_size(photo)
-            with budget.take(height * width, "the photo"):
-                with _watched(trace) as spans:
-                    pixels = photo if isinstance(photo, np.ndarray) else image_from_bytes(photo, convert=convert)
-                    encoded = session.encode_detailed(pixels, rate=rate, keep_steps=False)
-                size, data = encoded.rate, encoded.data
-                times, shown = {"encode": times_values(encoded.milliseconds)}, _shown("encode", spans)
-                if not decodes:
-                    return Result(size, times, data, spans=shown)
-                del encoded  # its tensors are as large as the photo
-                with _watched(trace) as spans:
-                    decoded = session.decode_detailed(data, keep_steps=False)
+        def code(photo: bytes | npt.NDArray[np.uint8]) -> Coded:
+            with _watched(trace) as spans:
+                pixels = photo if isinstance(photo, np.ndarray) else image_from_bytes(photo, convert=convert)
+                encoded = session.encode_detailed(pixels, rate=rate, keep_steps=False)
+            size, data = encoded.rate, encoded.data
+            times, shown = {"encode": times_values(encoded.milliseconds)}, _shown("encode", spans)
+            if not decodes:
+                return Coded(size, times, data, spans=shown)
+            del encoded  # its tensors are as large as the photo
+            with _watched(trace) as spans:
+                decoded = session.decode_detailed(data, keep_steps=False)
             times["decode"] = times_values(decoded.milliseconds)
-            return Result(size, times, data, decoded.output, [*shown, *_shown("decode", spans)])
+            return Coded(size, times, data, decoded.output, [*shown, *_shown("decode", spans)])
 
-        return [_bound(job, photo) for photo in photos]
+        return code
+
+
+def _require_together(items: Sequence[_Item], limits: Limits, budget: PixelBudget) -> None:
+    """Results are kept until the last of a request is there."""
+    for item in items:
+        budget.require(item.pixels, item.what)
+    together = sum(item.pixels for item in items)
+    if together > limits.request_pixels:
+        raise TooLargeError(
+            "the photos of this request are too large together",
+            expected=f"at most {limits.request_pixels} pixels",
+            got=str(together),
+            hint="send fewer at a time, or start the service with a larger --max-request-pixels",
+        )
 
 
 def _watched(trace: bool) -> AbstractContextManager[list[Span]]:
     return observed_spans() if trace else nullcontext([])
-
-
-def _bound(job: Callable[[Any], Result], item: Any) -> Job:
-    return lambda: job(item)
 
 
 def _input(request: Request, spec: TensorSpec) -> Tensor:
@@ -209,10 +232,20 @@ def _elements(request: Request, spec: TensorSpec, limits: Limits) -> list[bytes]
     return values
 
 
-def _photos(request: Request, limits: Limits) -> list[Any]:
+def _streams(request: Request, limits: Limits) -> list[_Item]:
+    items = []
+    for data in _elements(request, _STREAM, limits):
+        header = read_header(data)
+        shown = header.original_height * header.original_width
+        items.append(_Item(data, max(header.height * header.width, shown), "the photo of the stream"))
+    return items
+
+
+def _photos(request: Request, limits: Limits) -> list[_Item]:
     tensor = _input(request, _PHOTO)
     if tensor.datatype == "BYTES":
-        return list(_elements(request, _PHOTO, limits))
+        files = _elements(request, _PHOTO, limits)
+        return [_Item(data, math.prod(image_size(data)), "the photo") for data in files]
     pixels = np.asarray(tensor.values)
     if pixels.ndim == 3:
         pixels = pixels[None]
@@ -223,7 +256,7 @@ def _photos(request: Request, limits: Limits) -> list[Any]:
             got=repr(list(tensor.shape)),
         )
     _require_count(len(pixels), limits)
-    return list(pixels)
+    return [_Item(photo, photo.shape[0] * photo.shape[1], "the photo") for photo in pixels]
 
 
 def _require_count(count: int, limits: Limits) -> None:

@@ -1,4 +1,8 @@
-"""What a task gives, as tensors of the protocol: which outputs a model has, and how results become them."""
+"""What a task gives, as tensors of the protocol: which outputs a model has, and how results become them.
+
+An output is made in two steps: a *part* for each photo, by the worker that decoded it, and one tensor from the parts of
+all photos of the request. So workers make the files, too, and of a decoded photo no more is kept than was asked for.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from ptp_runtime.errors import RequestError
@@ -15,16 +20,16 @@ from ptp_runtime.palette import png_from_image, png_from_mask
 from ptp_runtime.rate import Rate, rate_values
 from ptp_runtime.result_files import result_values
 from ptp_runtime.service.serve.tensors import Tensor, TensorSpec
-from ptp_runtime.tasks import Classification, Detections, Segmentation, TaskOutput, View
+from ptp_runtime.tasks import TaskOutput
 
 
 @dataclass(frozen=True)
-class Result:
-    """What one photo or stream of a request became.
+class Coded:
+    """What a worker made of one photo or stream.
 
     Attributes:
         rate: size of the stream.
-        milliseconds: by stage, of encoding, of decoding, or of both: ``{"encode": …, "decode": …}``.
+        milliseconds: by stage, of each direction: ``{"encode": …, "decode": …}``, or one of them.
         data: the stream, where the operation makes one.
         output: of the task, where the operation decodes.
         spans: stretches of time, for a waterfall; empty where nobody asked.
@@ -37,10 +42,24 @@ class Result:
     spans: Sequence[Mapping[str, Any]] = ()
 
     def values(self) -> dict[str, Any]:
-        """The result as JSON."""
+        """All but the stream as JSON."""
         shown = {} if self.output is None else {"result": result_values(self.output)}
         spans = {"spans": list(self.spans)} if self.spans else {}
         return {**shown, **rate_values(self.rate), "milliseconds": self.milliseconds, **spans}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What is kept of one photo or stream of a request.
+
+    Attributes:
+        rate, milliseconds: see :class:`Coded`.
+        parts: of the outputs that the request wants, by name.
+    """
+
+    rate: Rate
+    milliseconds: Mapping[str, Mapping[str, float]]
+    parts: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -49,12 +68,14 @@ class _Output:
 
     Attributes:
         spec: its name, data type and shape.
-        make: the tensor from the results of a request.
+        part: of one photo, from what was made of it.
+        join: the tensor, from the parts of all photos.
         usual: given where a request names no outputs.
     """
 
     spec: TensorSpec
-    make: Callable[[Sequence[Result]], Tensor]
+    part: Callable[[Coded], Any]
+    join: Callable[[Sequence[Any]], Tensor]
     usual: bool = True
 
 
@@ -67,12 +88,12 @@ class Outputs:
     """
 
     def __init__(self, operation: str, task: str) -> None:
-        found = [] if operation == "decode" else [_bytes("STREAM", lambda result: result.data)]
+        found = [] if operation == "decode" else [_bytes("STREAM", lambda coded: coded.data)]
         if operation != "encode":
             found += _OF_TASK[task]()
         found += [
-            _Output(TensorSpec("BPP", "FP32", (-1,)), _bits),
-            _bytes("RESULT", lambda result: json.dumps(result.values(), ensure_ascii=False).encode()),
+            _joined("BPP", "FP32", (-1,), np.array, lambda coded: coded.rate.bits_per_pixel),
+            _bytes("RESULT", lambda coded: json.dumps(coded.values(), ensure_ascii=False).encode()),
         ]
         self._by_name = {output.spec.name: output for output in found}
 
@@ -96,105 +117,92 @@ class Outputs:
                 )
         return tuple(names)
 
+    def result(self, names: Sequence[str], coded: Coded) -> Result:
+        """What is kept of one photo: the parts of the outputs of these names."""
+        return Result(coded.rate, coded.milliseconds, {name: self._by_name[name].part(coded) for name in names})
+
     def tensors(self, names: Sequence[str], results: Sequence[Result]) -> tuple[Tensor, ...]:
         """The outputs of a request.
 
         Raises:
             RequestError: the photos are of several sizes, and an output would have to have one.
         """
-        return tuple(self._by_name[name].make(results) for name in names)
+        return tuple(self._by_name[name].join([result.parts[name] for result in results]) for name in names)
 
 
-def _bytes(name: str, element: Callable[[Result], bytes], *, usual: bool = True) -> _Output:
+def _output(coded: Coded) -> Any:
+    """The task's output, of the class that the model's task has."""
+    return coded.output
+
+
+def _bytes(name: str, part: Callable[[Coded], bytes], *, usual: bool = True) -> _Output:
+    return _Output(TensorSpec(name, "BYTES", (-1,)), part, lambda parts: Tensor.of_bytes(name, parts), usual)
+
+
+def _joined(
+    name: str,
+    datatype: str,
+    shape: tuple[int, ...],
+    join: Callable[[Sequence[Any]], npt.NDArray[Any]],
+    part: Callable[[Coded], Any],
+    *,
+    usual: bool = True,
+) -> _Output:
+    """Numbers, joined by numpy: stacked, put behind one another, or one for each photo."""
     return _Output(
-        TensorSpec(name, "BYTES", (-1,)),
-        lambda results: Tensor.of_bytes(name, [element(result) for result in results]),
-        usual,
+        TensorSpec(name, datatype, shape), part, lambda parts: Tensor.of_array(name, datatype, join(parts)), usual
     )
 
 
-def _bits(results: Sequence[Result]) -> Tensor:
-    return Tensor.of_array("BPP", "FP32", np.array([result.rate.bits_per_pixel for result in results]))
+def _pixels(name: str, shape: tuple[int, ...], part: Callable[[Any], npt.NDArray[np.uint8]], other: str) -> _Output:
+    """Arrays of the photos' own size, which must be one; ``other`` names the output that can do without."""
 
+    def join(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        shapes = sorted({array.shape for array in arrays})
+        if len(shapes) > 1:
+            raise RequestError(
+                f"the photos of this request are of several sizes, so that {name} would have no shape",
+                expected="photos of one size",
+                got=", ".join("×".join(map(str, shape)) for shape in shapes[:4]),
+                hint=f"name the outputs, with {other} in its place",
+            )
+        return np.stack(arrays)
 
-def _stacked(name: str, pixels: Callable[[Any], Any], results: Sequence[Result], other: str) -> Tensor:
-    arrays = [pixels(result.output) for result in results]
-    shapes = sorted({array.shape for array in arrays})
-    if len(shapes) > 1:
-        raise RequestError(
-            f"the photos of this request are of several sizes, so that {name} would have no shape",
-            expected="photos of one size",
-            got=", ".join("×".join(map(str, shape)) for shape in shapes[:4]),
-            hint=f"name the outputs, with {other} in its place",
-        )
-    return Tensor.of_array(name, "UINT8", np.stack(arrays))
+    return _joined(name, "UINT8", shape, join, lambda coded: part(coded.output))
 
 
 def _segmentation() -> list[_Output]:
-    def png(result: Result) -> bytes:
-        return png_from_mask(_of(result, Segmentation).mask)
-
-    spec = TensorSpec("MASK", "UINT8", (-1, -1, -1))
     return [
-        _Output(spec, lambda results: _stacked("MASK", lambda output: output.mask, results, "MASK_PNG")),
-        _bytes("MASK_PNG", png, usual=False),
+        _pixels("MASK", (-1, -1, -1), lambda output: output.mask, "MASK_PNG"),
+        _bytes("MASK_PNG", lambda coded: png_from_mask(_output(coded).mask), usual=False),
     ]
 
 
 def _view() -> list[_Output]:
-    def png(result: Result) -> bytes:
-        return png_from_image(Image.fromarray(_of(result, View).image))
-
-    spec = TensorSpec("PICTURE", "UINT8", (-1, -1, -1, 3))
     return [
-        _Output(spec, lambda results: _stacked("PICTURE", lambda output: output.image, results, "PICTURE_PNG")),
-        _bytes("PICTURE_PNG", png, usual=False),
+        _pixels("PICTURE", (-1, -1, -1, 3), lambda output: output.image, "PICTURE_PNG"),
+        _bytes("PICTURE_PNG", lambda coded: png_from_image(Image.fromarray(_output(coded).image)), usual=False),
     ]
 
 
 def _detection() -> list[_Output]:
-    def joined(name: str, datatype: str, rows: Callable[[Detections], Any]) -> Callable[[Sequence[Result]], Tensor]:
-        def make(results: Sequence[Result]) -> Tensor:
-            return Tensor.of_array(name, datatype, np.concatenate([rows(_of(one, Detections)) for one in results]))
-
-        return make
-
-    def photos(results: Sequence[Result]) -> Tensor:
-        counts = [len(_of(one, Detections).scores) for one in results]
-        return Tensor.of_array("PHOTO", "INT32", np.repeat(np.arange(len(counts)), counts))
+    def photos(counts: Sequence[int]) -> npt.NDArray[Any]:
+        return np.repeat(np.arange(len(counts)), counts)
 
     return [
-        _Output(TensorSpec("BOXES", "FP32", (-1, 4)), joined("BOXES", "FP32", lambda found: found.boxes)),
-        _Output(TensorSpec("SCORES", "FP32", (-1,)), joined("SCORES", "FP32", lambda found: found.scores)),
-        _Output(TensorSpec("LABELS", "INT64", (-1,)), joined("LABELS", "INT64", lambda found: found.labels)),
-        _Output(TensorSpec("PHOTO", "INT32", (-1,)), photos),
+        _joined("BOXES", "FP32", (-1, 4), np.concatenate, lambda coded: _output(coded).boxes),
+        _joined("SCORES", "FP32", (-1,), np.concatenate, lambda coded: _output(coded).scores),
+        _joined("LABELS", "INT64", (-1,), np.concatenate, lambda coded: _output(coded).labels),
+        _joined("PHOTO_INDEX", "INT32", (-1,), photos, lambda coded: len(_output(coded).scores)),
     ]
 
 
 def _classification() -> list[_Output]:
-    def stacked(name: str, datatype: str, row: Callable[[Classification], Any]) -> Callable[[Sequence[Result]], Tensor]:
-        def make(results: Sequence[Result]) -> Tensor:
-            return Tensor.of_array(name, datatype, np.stack([row(_of(one, Classification)) for one in results]))
-
-        return make
-
     return [
-        _Output(TensorSpec("LABELS", "INT64", (-1, -1)), stacked("LABELS", "INT64", lambda found: found.labels)),
-        _Output(TensorSpec("SCORES", "FP32", (-1, -1)), stacked("SCORES", "FP32", lambda found: found.scores)),
-        _Output(
-            TensorSpec("PROBABILITIES", "FP32", (-1, -1)),
-            stacked("PROBABILITIES", "FP32", lambda found: found.probabilities),
-            usual=False,
-        ),
+        _joined("LABELS", "INT64", (-1, -1), np.stack, lambda coded: _output(coded).labels),
+        _joined("SCORES", "FP32", (-1, -1), np.stack, lambda coded: _output(coded).scores),
+        _joined("PROBABILITIES", "FP32", (-1, -1), np.stack, lambda coded: _output(coded).probabilities, usual=False),
     ]
-
-
-def _of(result: Result, kind: type[Any]) -> Any:
-    if not isinstance(result.output, kind):
-        raise RequestError(
-            "the model gave the output of another task", expected=kind.__name__, got=type(result.output).__name__
-        )
-    return result.output
 
 
 _OF_TASK: dict[str, Callable[[], list[_Output]]] = {

@@ -13,7 +13,7 @@ from ptp_runtime.service.serve.limits import Limits
 from ptp_runtime.service.serve.metrics import Metrics
 from ptp_runtime.service.serve.model import ServedModel
 from ptp_runtime.service.serve.requests import Request, Response
-from ptp_runtime.service.serve.statuses import status_of
+from ptp_runtime.service.serve.statuses import CLOSED_BY_CLIENT, status_of
 from ptp_runtime.service.serve.work import Workers
 
 _log = logging.getLogger(__name__)
@@ -60,11 +60,13 @@ class Service:
             model = self.catalogue.model(name, version)
             counted = model.name
             request = await read(model)
-            plan = model.plan(request, self.limits, self.workers.budget)
+            plan = await asyncio.to_thread(model.plan, request, self.limits, self.workers.budget)
             results = await self.workers.run(plan.jobs)
             self.metrics.worked(counted, results)
-            # Masks become PNG files here, which is work, too.
-            return await asyncio.to_thread(plan.answer, results)
+            return plan.answer(results)
+        except asyncio.CancelledError:
+            status = CLOSED_BY_CLIENT
+            raise
         except PtpError as error:
             status = status_of(error)[0]
             raise

@@ -29,6 +29,9 @@ _STATUSES: tuple[tuple[type[PtpError], int, str], ...] = (
 INTERNAL = (500, "INTERNAL")
 """Of everything else: the backend failed, or there is a fault in the service."""
 
+CLOSED_BY_CLIENT = 499
+"""Nginx's status for a client that went away; nobody reads it but the counters."""
+
 RETRY_SECONDS = 1
 """What a client that was refused for now is told to wait."""
 
