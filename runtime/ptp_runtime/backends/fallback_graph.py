@@ -20,13 +20,18 @@ from ptp_runtime.manifest import GraphEntry
 ON_FAILURE = ("auto", "raise", "cpu")
 """What ``Session.open(on_failure=...)`` takes."""
 
+FAILURES = 3
+"""So many times in a row a graph may fail before it is given up."""
+
 _log = logging.getLogger(__name__)
 
 
 class FallbackGraph:
-    """Runs a graph until it fails; then a stand-in runs the same inputs, and all that come later.
+    """Runs a graph; where it fails, a stand-in runs the same inputs.
 
-    Inputs at which the stand-in fails as well change nothing: they are at fault, not the backend.
+    The graph is tried again with the next inputs, because one photo may have been too much for a device that is fine;
+    after :data:`FAILURES` in a row it is given up. Inputs at which the stand-in fails as well do not count: they are at
+    fault, not the backend.
 
     Args:
         graph: the loaded graph.
@@ -39,26 +44,27 @@ class FallbackGraph:
         self._name = name
         self._load = stand_in
         self._stand_in: Graph | None = None
-        self._failed = False
+        self._failures = 0
         self._lock = threading.Lock()
 
     @property
     def provider(self) -> str:
-        """What executes it now."""
-        return self._stand_in.provider if self._failed and self._stand_in is not None else self._graph.provider
+        """What is asked first."""
+        if self._failures >= FAILURES and self._stand_in is not None:
+            return self._stand_in.provider
+        return self._graph.provider
 
     def run(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
         """See :class:`~ptp_runtime.backends.protocol.Graph`."""
-        if not self._failed:
-            try:
-                return self._graph.run(inputs)
-            except EngineError as error:
-                failure = error
+        if self._failures >= FAILURES:
+            return self._other().run(inputs)
+        try:
+            outputs = self._graph.run(inputs)
+        except EngineError as failure:
+            outputs = self._other().run(inputs)
+            self._count(failure)
         else:
-            failure = None
-        outputs = self._other().run(inputs)
-        if failure is not None:
-            self._say(failure)
+            self._failures = 0
         return outputs
 
     def close(self) -> None:
@@ -73,11 +79,13 @@ class FallbackGraph:
                 self._stand_in = self._load()
             return self._stand_in
 
-    def _say(self, failure: EngineError) -> None:
+    def _count(self, failure: EngineError) -> None:
         with self._lock:
-            first, self._failed = not self._failed, True
-        if first:
-            _log.warning("%s; from here on %s runs the graph %s", failure, self._other().provider, self._name)
+            self._failures += 1
+            count = self._failures
+        if count <= FAILURES:
+            then = "from here on" if count == FAILURES else f"this time ({count} in a row)"
+            _log.warning("%s; %s %s runs the graph %s", failure, then, self._other().provider, self._name)
 
 
 def with_fallback(
