@@ -13,6 +13,7 @@ import json
 import multiprocessing
 import queue
 import re
+import resource
 import signal
 import statistics
 import subprocess
@@ -98,7 +99,7 @@ def _start(bundle: Path) -> tuple[subprocess.Popen[str], str, str]:
 def _memory(pid: int) -> float:
     """Resident memory, MB."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * 4096 / 1e6
+    return pages * resource.getpagesize() / 1e6
 
 
 def _work(bundle: Path) -> list[Any]:

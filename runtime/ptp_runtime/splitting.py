@@ -73,6 +73,18 @@ def one_side(manifest: Manifest, side: str) -> Manifest:
     return replace(manifest, graphs=graphs, engines=engines, side=side, audit=audit)
 
 
+def copy_bundle(bundle: Bundle, folder: Path) -> None:
+    """Copy what the manifests of an opened bundle list, and nothing else, into a folder; digests are compared.
+
+    Raises:
+        BundleError: a file is not what was exported.
+    """
+    for task in bundle.tasks:
+        for entry in bundle.of_task(task).manifest.files():
+            _write(folder / entry.file, bundle.read(entry))
+    _write(folder / MANIFEST_NAME, json_from_manifest(bundle.main))
+
+
 def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)

@@ -16,7 +16,10 @@ from pathlib import Path
 import atheris
 import click
 
-WATCHED = ("bitstream", "manifest", "tables", "rate_gains", "golden.stored", "images")
+WATCHED = (
+    *("bitstream", "manifest", "tables", "rate_gains", "golden.stored", "images"),
+    *("service.serve.tensors", "service.serve.http_messages", "service.serve.model"),
+)
 
 with atheris.instrument_imports(include=[f"ptp_runtime.{name}" for name in WATCHED]):
     for watched in WATCHED:

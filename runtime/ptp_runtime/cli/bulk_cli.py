@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from ptp_runtime.backends import BACKEND_NAMES
 from ptp_runtime.cli.options import bundle_argument, convert_option, json_option, print_json, rate_option, task_option
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -51,8 +52,18 @@ def _options(function: F) -> F:
         task_option,
         convert_option,
         click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Of each worker."),
-        click.option("--backend", default="auto", show_default=True, help="As for ptp encode."),
-        click.option("--trust", help="As for ptp encode: who vouches for the bundle's engines."),
+        click.option(
+            "--backend",
+            type=click.Choice(BACKEND_NAMES),
+            default="auto",
+            show_default=True,
+            help="Where to run the networks; auto takes the fastest that works here.",
+        ),
+        click.option(
+            "--trust",
+            help="Who vouches for the bundle's engines: the manifest's SHA-256 (see ptp sign), the PEM file of a public"
+            " key, or any. Without it engines are left aside.",
+        ),
         json_option,
     ]
     for option in reversed(options):

@@ -11,11 +11,11 @@ from ptp_runtime.atomic import new_directory
 from ptp_runtime.backends.prompted_graph import bare_entry, prompt_of
 from ptp_runtime.bundle import Bundle
 from ptp_runtime.errors import UsageError
-from ptp_runtime.manifest import MANIFEST_NAME, EngineEntry, FileEntry, GraphEntry, json_from_manifest
+from ptp_runtime.manifest import EngineEntry, FileEntry, GraphEntry
 from ptp_runtime.service.serve.model import OPERATIONS, VERSION, input_specs
 from ptp_runtime.service.serve.outputs import Outputs
 from ptp_runtime.service.triton.config_text import KINDS, Config, spec_of_graph
-from ptp_runtime.splitting import split_bundle
+from ptp_runtime.splitting import copy_bundle, split_bundle
 from ptp_runtime.trust import ANY, manifest_digest, require_trust
 
 GRAPHS = ("session", "onnxruntime", "tensorrt")
@@ -103,7 +103,7 @@ def _write_operation(bundle: Bundle, task: str, operation: str, folder: Path, la
     if operation in _SIDES:
         split_bundle(bundle.path, _SIDES[operation], copy)
     else:
-        _copy(bundle, copy)
+        copy_bundle(bundle, copy)
     parameters = {"operation": operation, "task": task}
     if layout.graphs != "session":
         parameters["graphs"] = f"{layout.prefix}_" if layout.prefix else ""
@@ -152,18 +152,6 @@ def _graph_bytes(bundle: Bundle, entry: GraphEntry, layout: Layout) -> bytes:
             hint="export with --target tensorrt, or take --graphs onnxruntime",
         )
     return bundle.read(engine)
-
-
-def _copy(bundle: Bundle, output: Path) -> None:
-    for task in bundle.tasks:
-        for entry in bundle.of_task(task).manifest.files():
-            _write(output / entry.file, bundle.read(entry))
-    _write(output / MANIFEST_NAME, json_from_manifest(bundle.main))
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
 
 
 def _named(layout: Layout, name: str) -> str:
