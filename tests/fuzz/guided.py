@@ -16,14 +16,20 @@ from pathlib import Path
 import atheris
 import click
 
-WATCHED = (
-    *("bitstream", "manifest", "tables", "rate_gains", "golden.stored", "images"),
-    *("service.serve.tensors", "service.serve.http_messages", "service.serve.model"),
-)
+WATCHED = ("bitstream", "manifest", "tables", "rate_gains", "golden.stored", "images")
+SERVED = ("service.serve.tensors", "service.serve.requests", "service.serve.http_messages")
 
-with atheris.instrument_imports(include=[f"ptp_runtime.{name}" for name in WATCHED]):
-    for watched in WATCHED:
-        import_module(f"ptp_runtime.{watched}")
+
+def _watch(names: tuple[str, ...]) -> None:
+    with atheris.instrument_imports(include=[f"ptp_runtime.{name}" for name in names]):
+        for name in names:
+            import_module(f"ptp_runtime.{name}")
+
+
+_watch(WATCHED)
+# What is imported meanwhile is watched, too: the kernels must be there before.
+import_module("ptp_runtime.shared_session")
+_watch(SERVED)
 
 from tests.fuzz.targets import TARGETS
 
