@@ -32,26 +32,7 @@ from ptp_runtime.bundle import Bundle
 from ptp_runtime.errors import PtpError
 from ptp_runtime.selftest import PocketBackend, write_pocket_bundle
 
-_BULK = """
-import sys, time
-from ptp_runtime.selftest import PocketBackend
-from ptp_runtime.service.bulk.plan import Choices
-from ptp_runtime.service.bulk.run import run_bulk
-
-class Slow(PocketBackend):
-    def load(self, bundle, graph):
-        loaded = super().load(bundle, graph)
-        if graph.role == "analysis":
-            run = loaded.run
-            loaded.run = lambda inputs: (time.sleep(0.01), run(inputs))[1]
-        return loaded
-
-if __name__ == "__main__":
-    bundle, source, output = sys.argv[1:]
-    choices = Choices("infer", "seg", None, False, "webdataset", 2)
-    def told(done, failed): print("shard", flush=True)
-    run_bulk(bundle, [source], output, choices, workers=2, session={"backend": Slow()}, began=lambda a, b: told)
-"""
+_BULK = Path(__file__).with_name("slow_bulk.py")
 _SERVE = """
 import asyncio, sys
 from ptp_runtime import SharedSession
@@ -156,12 +137,12 @@ def _bulk_files(folder: Path) -> None:
     (folder / "in").mkdir()
     for number in range(_PHOTOS):
         (folder / "in" / f"{number:02d}.png").write_bytes(_png(number))
-    (folder / "run.py").write_text(_BULK)
 
 
 def _bulk(folder: Path) -> subprocess.Popen[str]:
-    parts = [str(folder / part) for part in ("run.py", "bundle", "in", "out")]
-    return subprocess.Popen([sys.executable, *parts], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    parts = [str(folder / part) for part in ("bundle", "in", "out")]
+    command = [sys.executable, str(_BULK), *parts, "webdataset"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
 
 @functools.cache

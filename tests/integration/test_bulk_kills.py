@@ -28,28 +28,7 @@ pytestmark = [
 ]
 
 SHARDS = 8
-# A run on the pocket model, which is slowed down so that there is time to kill it.
-_DRIVER = """
-import sys, time
-from ptp_runtime.selftest import PocketBackend
-from ptp_runtime.service.bulk.plan import Choices
-from ptp_runtime.service.bulk.run import run_bulk
-
-class Slow(PocketBackend):
-    def load(self, bundle, graph):
-        loaded = super().load(bundle, graph)
-        if graph.role == "analysis":
-            run = loaded.run
-            loaded.run = lambda inputs: (time.sleep(0.05), run(inputs))[1]
-        return loaded
-
-if __name__ == "__main__":
-    bundle, source, output = sys.argv[1:]
-    told = lambda done, failed: print("shard", flush=True)
-    choices = Choices("infer", "seg", None, False, "files", 2)
-    session = {"backend": Slow()}
-    run_bulk(bundle, [source], output, choices, workers=2, session=session, began=lambda photos, before: told)
-"""
+DRIVER = Path(__file__).resolve().parents[2] / "benchmarks" / "slow_bulk.py"
 
 
 def _write_photo(path: Path, seed: int | None) -> None:
@@ -74,15 +53,13 @@ class _Place:
         self.bundle = write_pocket_bundle(folder / "bundle")
         for number in range(2 * SHARDS):
             _write_photo(folder / "in" / f"{number:03d}.png", number % 7)
-        (folder / "driver.py").write_text(_DRIVER)
         calm = self.driver(folder / "calm")
         error = calm.communicate(timeout=120)[1]
         assert calm.returncode == 0, error
         self.wanted = _everything(folder / "calm")
 
     def driver(self, output: Path) -> subprocess.Popen[str]:
-        parts = [str(part) for part in (self.folder / "driver.py", self.bundle, self.folder / "in", output)]
-        command = [sys.executable, *parts]
+        command = [sys.executable, *map(str, (DRIVER, self.bundle, self.folder / "in", output)), "files"]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
