@@ -84,7 +84,7 @@ def test_a_graph_runs_and_says_where(tmp_path: Path) -> None:
     assert result["sum"].tolist() == [[11, 22]]
     assert graph.provider == "CPUExecutionProvider"
     assert backend.name == "cpu"
-    assert "CPU, 1 threads" in backend.provider
+    assert "(CPU, 1 thread)" in backend.provider
 
 
 def test_another_length_needs_no_new_session(tmp_path: Path) -> None:

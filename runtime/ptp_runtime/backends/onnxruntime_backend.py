@@ -89,7 +89,9 @@ class OnnxRuntimeBackend:
     @property
     def provider(self) -> str:
         """For people: library, version, device."""
-        on = f"CPU, {self._threads} threads" if self._device == "cpu" else LABELS[self._device]
+        on = (
+            f"CPU, {self._threads} thread{'s' * (self._threads > 1)}" if self._device == "cpu" else LABELS[self._device]
+        )
         return f"ONNX Runtime {ort.__version__} ({on})"
 
     def load(self, bundle: Bundle, graph: GraphEntry) -> OnnxRuntimeGraph:
