@@ -155,8 +155,9 @@ def _coded(parameters: tuple[Tensor, Tensor], region: str) -> Tensor:
 
 
 def test_windows_round_trip() -> None:
-    x = torch.randn(2, 5, 8, 12)
+    x = torch.randn(2, 8, 12, 5)
     assert torch.equal(from_windows(to_windows(x, 4), 4, 2, 8, 12), x)
+    assert torch.equal(to_windows(x, 4)[1], x[0, :4, 4:8].reshape(16, 5)), "the second window is right of the first"
 
 
 def test_estimated_bits_match_the_integer_symbols() -> None:

@@ -35,17 +35,17 @@ def relative_position_index(window: int) -> Tensor:
 
 
 def to_windows(x: Tensor, window: int) -> Tensor:
-    """[B, C, H, W] → [B·windows, window², C]; H and W are multiples of ``window``."""
-    batch, channels, height, width = x.shape
-    x = x.reshape(batch, channels, height // window, window, width // window, window)
-    return x.permute(0, 2, 4, 3, 5, 1).reshape(-1, window * window, channels)
+    """[B, H, W, C] → [B·windows, window², C]; H and W are multiples of ``window``."""
+    batch, height, width, channels = x.shape
+    x = x.reshape(batch, height // window, window, width // window, window, channels)
+    return x.transpose(2, 3).reshape(-1, window * window, channels)
 
 
 def from_windows(x: Tensor, window: int, batch: int, height: int, width: int) -> Tensor:
     """Inverse of :func:`to_windows`."""
     channels = x.shape[-1]
     x = x.reshape(batch, height // window, width // window, window, window, channels)
-    return x.permute(0, 5, 1, 3, 2, 4).reshape(batch, channels, height, width)
+    return x.transpose(2, 3).reshape(batch, height, width, channels)
 
 
 def shift_mask(height: int, width: int, window: int, shift: int, like: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ def shift_mask(height: int, width: int, window: int, shift: int, like: Tensor) -
     columns = torch.arange(width, device=like.device)
     row_region = (rows >= height - window).to(like.dtype) + (rows >= height - shift).to(like.dtype)
     column_region = (columns >= width - window).to(like.dtype) + (columns >= width - shift).to(like.dtype)
-    region = (3 * row_region[:, None] + column_region[None, :])[None, None]
+    region = (3 * row_region[:, None] + column_region[None, :])[None, :, :, None]
     flat = to_windows(region, window)[..., 0]
     return (flat[:, None, :] != flat[:, :, None]).to(like.dtype) * -100.0
 
@@ -88,14 +88,8 @@ class WindowAttention(nn.Module):
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         heads, window, shift = self.spec.heads, self.spec.window, self.spec.shift
         batch, channels, height, width = x.shape
-        if shift:
-            x = torch.roll(x, (-shift, -shift), (2, 3))
-        q_in = to_windows(x, window)
-        kv_in = q_in
-        if context is not None:
-            if shift:
-                context = torch.roll(context, (-shift, -shift), (2, 3))
-            kv_in = to_windows(context, window)
+        q_in = self._windows(x)
+        kv_in = q_in if context is None else self._windows(context)
         area, depth = window * window, channels // heads
         q = self.query(q_in).reshape(-1, area, heads, depth).transpose(1, 2) * depth**-0.5
         k, v = self.key_value(kv_in).reshape(-1, area, 2, heads, depth).permute(2, 0, 3, 1, 4)
@@ -109,7 +103,17 @@ class WindowAttention(nn.Module):
             scores = scores.reshape(-1, heads, area, area)
         out = (scores.softmax(-1) @ v).transpose(1, 2).reshape(-1, area, channels)
         out = from_windows(self.projection(out), window, batch, height, width)
-        return torch.roll(out, (shift, shift), (2, 3)) if shift else out
+        out = torch.roll(out, (shift, shift), (1, 2)) if shift else out
+        return out.permute(0, 3, 1, 2)
+
+    def _windows(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] → [B·windows, window², C], after the cyclic shift.
+
+        Channels go last first: what moves then are rows of a window, which are contiguous. In one permutation of six
+        axes, where every number moves alone, ONNX Runtime takes about four times as long.
+        """
+        x, shift = x.permute(0, 2, 3, 1), self.spec.shift
+        return to_windows(torch.roll(x, (-shift, -shift), (1, 2)) if shift else x, self.spec.window)
 
 
 class WindowAttentionModule(nn.Module):

@@ -78,7 +78,7 @@ class Evidence(nn.Module):
         """c5 [N, 320, h, w] to probabilities [N, 21, h, w] that sum to 1 in every cell."""
         height, width = c5.shape[2:]
         # Cells in rows, classes in the last axis: over an axis in front ONNX Runtime's softmax is 80 times slower.
-        cells = self.classifier.conv(c5).flatten(2).transpose(1, 2)
+        cells = self.classifier.conv(c5).permute(0, 2, 3, 1).flatten(1, 2)
         probabilities: torch.Tensor = self.classifier.fc(cells).softmax(2)
         summed = functional.linear(probabilities, self.groups).transpose(1, 2)
         return summed.reshape(*summed.shape[:2], height, width)
