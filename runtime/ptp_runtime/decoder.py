@@ -40,7 +40,7 @@ def decode_latents(
     """
     _, rows, columns = shape
     sealed = coder.header.seals_means
-    with watch("coder"), _graph_named(path, hint):
+    with watch("coder"), graph_named(path, hint):
         z_symbols = coder.z_step(rows // 4, columns // 4)
     with watch("hyper"):
         tensors = path.hyper(z_symbols)
@@ -52,21 +52,26 @@ def decode_latents(
             outputs = path.step(number, place, tensors, decoded)
             index, mean = outputs.index, outputs.mean
             tensors = path.hand_on(number, tensors, outputs)
-        with watch("coder", number), _graph_named(path, hint):
+        with watch("coder", number), graph_named(path, hint):
             witness = means_witness(mean, place) if sealed else 0
             symbols = coder.step(index, place.channels.start, place.parity, witness=witness)
         with watch("context", number):
             write_decoded(decoded[0], symbols, mean, place)
         if keep_steps:
             steps.append(StepRecord(symbols, index, mean))
-    with watch("coder"), _graph_named(path, hint):
+    with watch("coder"), graph_named(path, hint):
         coder.finish()
     return Latents(z_symbols, decoded, tensors if hyper is None else hyper, tuple(steps))
 
 
 @contextmanager
-def _graph_named(path: EntropyPath, hint: Callable[[], str] | None) -> Iterator[None]:
-    """The coder knows the number of a step; which graph stands behind it is known here."""
+def graph_named(path: EntropyPath, hint: Callable[[], str] | None) -> Iterator[None]:
+    """The coder knows the number of a step; which graph stands behind it is known to the entropy path.
+
+    Args:
+        path: the entropy graphs.
+        hint: see :func:`decode_latents`.
+    """
     try:
         yield
     except DesynchronisedError as error:

@@ -8,27 +8,31 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ptp_runtime.backends import Backend, BackendChoice, LoadedGraphs
 from ptp_runtime.backends.fallback_graph import with_fallback
+from ptp_runtime.bitstream import StreamHeader
 from ptp_runtime.bundle import Bundle
+from ptp_runtime.bundle_files import read_gains, read_tables
 from ptp_runtime.coded_photo import coded_pixels, coded_shape
 from ptp_runtime.coder import StreamDecoder, warm_up
 from ptp_runtime.coding_results import Decoded, Encoded, Inference, Received
 from ptp_runtime.decoder import decode_latents
 from ptp_runtime.encoder import encode_latents
 from ptp_runtime.entropy_path import EntropyPath, require_finite, require_shape, run_graph
-from ptp_runtime.errors import NotAStreamError, UsageError, WrongModelError
+from ptp_runtime.errors import EngineError, NotAStreamError, UsageError
 from ptp_runtime.golden.gate import open_graphs
 from ptp_runtime.golden.run import GoldenResult
 from ptp_runtime.images import lead_padding, load_image, network_input, padded_size
-from ptp_runtime.manifest import FileEntry, Manifest
+from ptp_runtime.manifest import Manifest
 from ptp_runtime.manifest.model import SIDE_ROLES
 from ptp_runtime.memory import memory_for
 from ptp_runtime.rate import Rate
@@ -37,17 +41,22 @@ from ptp_runtime.session_batches import Image, SessionBatches
 from ptp_runtime.size_checks import require_size
 from ptp_runtime.speed import SpeedProfile, speed_profile
 from ptp_runtime.stopwatch import Stopwatch, observed
-from ptp_runtime.stream_rules import StreamRules
+from ptp_runtime.stream_rules import CODERS, StreamRules
 from ptp_runtime.tables import Tables
 from ptp_runtime.tasks import TaskOutput
 from ptp_runtime.tasks.dispatch import output_from_head, prepare
 from ptp_runtime.trust import admitted
 
+if TYPE_CHECKING:
+    from ptp_runtime.device_decoder import DeviceDecoder
+
+_log = logging.getLogger(__name__)
+
 LATENT_STRIDE = 16
 HYPER_STRIDE = 64
 """Pixels per element of the latent and of the hyper-latent, along each side."""
 
-__all__ = ["Decoded", "Encoded", "Image", "Inference", "Session", "read_gains"]
+__all__ = ["Decoded", "Encoded", "Image", "Inference", "Session"]
 
 
 class Session(SessionBatches):
@@ -59,6 +68,8 @@ class Session(SessionBatches):
         golden: what the backend of the entropy path made of the bundle's golden test; None where none was run.
         speed: how it shares out the cores.
     """
+
+    _device_decoder: DeviceDecoder | None = None
 
     def __init__(
         self,
@@ -97,6 +108,7 @@ class Session(SessionBatches):
         profile: str = "latency",
         trust: str | os.PathLike[str] | None = None,
         on_failure: str | Backend = "auto",
+        coder: str = "cpu",
     ) -> Session:
         """Open a bundle, verify every file of it, load its graphs and run its golden test on them.
 
@@ -116,6 +128,9 @@ class Session(SessionBatches):
             trust: who vouches for the engines, which are code; see :func:`ptp_runtime.trust.admitted`.
             on_failure: what to do when a graph fails in the middle of the work: ``raise``, or go on on the ``cpu``; see
                 :func:`~ptp_runtime.backends.fallback_graph.with_fallback`.
+            coder: where :meth:`decode` and :meth:`infer` decode symbols: on the ``cpu``, or, between engines, on the
+                ``gpu``, so that nothing returns to the host before the head's outputs
+                (:mod:`ptp_runtime.device_decoder`; the extra ``coder-gpu``). The streams are the same.
 
         Raises:
             BundleError: missing, altered, not understood, untrusted, or (TaskNotAvailableError) for another task.
@@ -123,18 +138,19 @@ class Session(SessionBatches):
                 not those of every exact machine.
             UsageError: no such backend or choice.
         """
+        if coder not in CODERS:
+            raise UsageError("there is no such coder", expected=", ".join(CODERS), got=repr(coder))
         speed = speed_profile(profile, threads)
         opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle, task)
         opened = opened if task is None else opened.of_task(task)
         opened = admitted(opened, backend, trust)
-        tables = Tables.from_bytes(opened.read(opened.manifest.entropy.tables))
-        _check_tables(tables, opened.manifest)
+        tables = read_tables(opened)
         gains = read_gains(opened)
         graphs, golden = open_graphs(opened, backend, speed.threads, inexact)
         graphs = with_fallback(opened, graphs, backend, speed.threads, on_failure)
         warm_up()
         prepare(opened.manifest.task)
-        return cls(
+        session = cls(
             opened,
             graphs,
             tables,
@@ -144,6 +160,20 @@ class Session(SessionBatches):
             float_streams=float_streams,
             speed=speed,
         )
+        if coder == "gpu":
+            session.decode_on_device()
+        return session
+
+    def decode_on_device(self) -> None:
+        """From here on, decode symbols between the engines, as ``open(coder="gpu")``.
+
+        Raises:
+            BackendNotAvailableError: the graphs are not all engines on a GPU, or the extra ``coder-gpu`` is missing.
+        """
+        # The kernels' compiler and its host side are nothing that other sessions should load.
+        from ptp_runtime.device_decoder import device_decoder_of
+
+        self._device_decoder = device_decoder_of(self.manifest, self._graphs, self._path, self._tables)
 
     def beside(self, bundle: Bundle, graphs: LoadedGraphs, golden: GoldenResult | None) -> Session:
         """A session of another task of the same bundle, with the same choices.
@@ -153,10 +183,9 @@ class Session(SessionBatches):
             graphs: of it; closing the session closes them.
             golden: what the golden test of that task gave.
         """
-        tables = Tables.from_bytes(bundle.read(bundle.manifest.entropy.tables))
-        _check_tables(tables, bundle.manifest)
+        tables = read_tables(bundle)
         prepare(bundle.manifest.task)
-        return Session(
+        session = Session(
             bundle,
             graphs,
             tables,
@@ -166,6 +195,9 @@ class Session(SessionBatches):
             float_streams=self._rules.float_streams,
             speed=self.speed,
         )
+        if self._device_decoder is not None:
+            session.decode_on_device()
+        return session
 
     @property
     def graphs(self) -> LoadedGraphs:
@@ -191,6 +223,8 @@ class Session(SessionBatches):
         """Free what the backend holds; the session cannot be used afterwards. Closing twice is allowed."""
         if not self._closed:
             self._closed = True
+            if self._device_decoder is not None:
+                self._device_decoder.close()
             self._graphs.close()
 
     def __enter__(self) -> Session:
@@ -222,13 +256,14 @@ class Session(SessionBatches):
             EngineError: a graph failed.
             OutOfMemoryError: the stream's photo needs more memory than there is.
         """
-        return self._decode(data, keep_steps=False).output
+        return self._output_of(data, Stopwatch())
 
     def infer(self, image: Image, *, rate: int | None = None) -> Inference:
         """Encode a photo, then decode that very stream. Errors as :meth:`encode` and :meth:`decode`."""
         encoded = self._encode(image, rate, keep_steps=False)
-        decoded = self._decode(encoded.data, keep_steps=False)
-        return Inference(encoded.data, decoded.output, encoded.rate, encoded.milliseconds, decoded.milliseconds)
+        watch = Stopwatch()
+        output = self._output_of(encoded.data, watch)
+        return Inference(encoded.data, output, encoded.rate, encoded.milliseconds, watch.milliseconds)
 
     def encode_detailed(self, image: Image, *, rate: int | None = None, keep_steps: bool = True) -> Encoded:
         """As :meth:`encode`, with every intermediate tensor and stage time.
@@ -240,8 +275,12 @@ class Session(SessionBatches):
         return self._encode(image, rate, keep_steps=keep_steps)
 
     def decode_detailed(self, data: bytes, *, keep_steps: bool = True) -> Decoded:
-        """As :meth:`decode`, with every intermediate tensor and stage time; ``keep_steps`` as above."""
-        return self._decode(data, keep_steps=keep_steps)
+        """As :meth:`decode`, with every intermediate tensor and stage time; ``keep_steps`` as above.
+
+        The symbols are decoded on the CPU, since a coder on the GPU leaves the tensors there.
+        """
+        watch = Stopwatch()
+        return self.show(self.receive(data, watch, keep_steps=keep_steps), watch)
 
     @memory_for("to encode this photo")
     def _encode(self, image: Image, rate: int | None, *, keep_steps: bool) -> Encoded:
@@ -268,9 +307,23 @@ class Session(SessionBatches):
         size = Rate(len(data), height, width, *pixels.shape[:2])
         return Encoded(data, size, latents, {**tensors, **latents.hyper}, watch.milliseconds)
 
-    def _decode(self, data: bytes, *, keep_steps: bool) -> Decoded:
-        watch = Stopwatch()
-        return self.show(self.receive(data, watch, keep_steps=keep_steps), watch)
+    def _output_of(self, data: bytes, watch: Stopwatch) -> TaskOutput:
+        if self._device_decoder is not None:
+            try:
+                return self._decoded_on_device(self._device_decoder, data, watch)
+            except EngineError as failure:
+                _log.warning("%s; the coder on the CPU decodes this stream", failure)
+                watch.milliseconds.clear()
+        return self.show(self.receive(data, watch), watch).output
+
+    @memory_for("to decode this stream")
+    def _decoded_on_device(self, decoder: DeviceDecoder, data: bytes, watch: Stopwatch) -> TaskOutput:
+        coder, shape = self._opened(data, watch)
+        header, stride = coder.header, self.manifest.feature.stride
+        kept = (-(-header.height // stride), -(-header.width // stride))
+        hint = partial(self._out_of_step, header)
+        raw = decoder.decode(data, header, shape, kept, self._gain(header.rate), watch, hint)
+        return self._output(header, raw, header.photo_size, watch)
 
     @memory_for("to decode this stream")
     def receive(self, data: bytes, watch: Stopwatch, *, keep_steps: bool = False) -> Received:
@@ -284,6 +337,13 @@ class Session(SessionBatches):
         Raises:
             StreamError, EngineError: as :meth:`decode`.
         """
+        coder, shape = self._opened(data, watch)
+        hint = partial(self._out_of_step, coder.header)
+        latents = decode_latents(self._path, coder, shape, watch, keep_steps=keep_steps, hint=hint)
+        return Received(coder.header, latents, len(data))
+
+    def _opened(self, data: bytes, watch: Stopwatch) -> tuple[StreamDecoder, tuple[int, int, int]]:
+        """A stream that this session may decode, and the shape of its latent: channels, rows, columns."""
         self._require_open()
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise NotAStreamError(
@@ -299,16 +359,10 @@ class Session(SessionBatches):
         self._rules.check(header)
         require_size(self.manifest, header.height, header.width)
         rows, columns = padded_size(header.height, header.width, self.manifest.preprocessing.multiple)
-        shape = (entropy.latent_channels, rows // LATENT_STRIDE, columns // LATENT_STRIDE)
-        latents = decode_latents(
-            self._path,
-            coder,
-            shape,
-            watch,
-            keep_steps=keep_steps,
-            hint=lambda: self._rules.out_of_step(header, self.backend.entropy.provider, self._golden_clause()),
-        )
-        return Received(header, latents, len(data))
+        return coder, (entropy.latent_channels, rows // LATENT_STRIDE, columns // LATENT_STRIDE)
+
+    def _out_of_step(self, header: StreamHeader) -> str:
+        return self._rules.out_of_step(header, self.backend.entropy.provider, self._golden_clause())
 
     @memory_for("to decode this stream")
     def show(self, received: Received, watch: Stopwatch, *, whole_photo: bool = True) -> Decoded:
@@ -328,9 +382,7 @@ class Session(SessionBatches):
         header, latents = received.header, received.latents
         height, width = header.height, header.width
         require_size(self.manifest, height, width)
-        original = (header.original_height or height, header.original_width or width)
-        if not whole_photo:
-            original = (height, width)
+        original = header.photo_size if whole_photo else (height, width)
         rows, columns = padded_size(height, width, self.manifest.preprocessing.multiple)
         stride = self.manifest.feature.stride
         with watch("synthesis"):
@@ -342,13 +394,24 @@ class Session(SessionBatches):
                 h = np.ascontiguousarray(h[:, :, : -(-height // stride), : -(-width // stride)])
         with watch("head"):
             raw = self._run("head", {"h": h})
-        for name, array in raw.items():
-            require_finite(f"the head's output {name!r}", array)
-        with watch("postprocess"):
-            lead = lead_padding(height, width, self.manifest.preprocessing.lead_multiple)
-            output = output_from_head(self.manifest.task, raw, (height, width), original, lead)
+        output = self._output(header, raw, original, watch)
         rate = Rate(received.size_bytes, height, width, *original)
         return Decoded(output, rate, latents, {**latents.hyper, "h": h, **raw}, watch.milliseconds)
+
+    def _output(
+        self,
+        header: StreamHeader,
+        raw: Mapping[str, npt.NDArray[Any]],
+        original: tuple[int, int],
+        watch: Stopwatch,
+    ) -> TaskOutput:
+        """What the head's outputs say, in the pixels of a photo of this size."""
+        for name, array in raw.items():
+            require_finite(f"the head's output {name!r}", array)
+        size = (header.height, header.width)
+        with watch("postprocess"):
+            lead = lead_padding(*size, self.manifest.preprocessing.lead_multiple)
+            return output_from_head(self.manifest.task, raw, size, original, lead)
 
     def _run(self, role: str, tensors: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
         if role not in SIDE_ROLES[self.manifest.side]:
@@ -384,33 +447,3 @@ class Session(SessionBatches):
     def _require_open(self) -> None:
         if self._closed:
             raise UsageError("the session is closed", hint="open another one")
-
-
-def read_gains(bundle: Bundle) -> RateGains | None:
-    """The gains of a bundle with several rates, as many as its manifest says."""
-    entropy = bundle.manifest.entropy
-    if entropy.rates is None:
-        return None
-    gains = RateGains.from_bytes(bundle.read(FileEntry(entropy.rates.file, entropy.rates.sha256)))
-    wanted = (entropy.rates.count, entropy.latent_channels)
-    if gains.gains.shape != wanted:
-        raise WrongModelError(
-            "the gains do not fit the manifest",
-            expected=f"{wanted[0]} rates of {wanted[1]} channels",
-            got=" × ".join(str(n) for n in gains.gains.shape),
-            hint="export the bundle again",
-        )
-    return gains
-
-
-def _check_tables(tables: Tables, manifest: Manifest) -> None:
-    """Refuse tables that belong to another model than the manifest describes."""
-    found = (tables.hyper_count, tables.probability_bits)
-    wanted = (manifest.entropy.hyper_channels, manifest.entropy.probability_bits)
-    if found != wanted:
-        raise WrongModelError(
-            "the frequency tables do not fit the manifest",
-            expected=f"{wanted[0]} hyper channels and {wanted[1]} probability bits",
-            got=f"{found[0]} and {found[1]}",
-            hint="export the bundle again",
-        )

@@ -126,6 +126,9 @@ class SharedSession:
             StreamError, EngineError: as :meth:`Session.decode`.
             TaskNotAvailableError: the task is not open.
         """
+        own = self.session(self.task_of(data))
+        if task is None or self.session(task) is own:
+            return own.decode(data)
         return self.decode_detailed(data, task=task, keep_steps=False).output
 
     def decode_detailed(self, data: bytes, *, task: str | None = None, keep_steps: bool = True) -> Decoded:

@@ -10,6 +10,9 @@ from ptp_runtime.errors import UsageError, WrongArithmeticError, WrongModelError
 from ptp_runtime.manifest import Manifest
 from ptp_runtime.rate import Rate
 
+CODERS = ("cpu", "gpu")
+"""What ``Session.open(coder=...)`` takes: where symbols are decoded."""
+
 FLOAT_STREAMS = ("refuse", "any")
 """What ``Session.open(float_streams=...)`` and ``--float-streams`` take."""
 

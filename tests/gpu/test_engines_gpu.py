@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ptp_runtime.backends.cuda_driver import device_names
-from ptp_runtime.errors import BackendError, EngineDeviceError
+from ptp_runtime.errors import BackendError, EngineDeviceError, InexactBackendError
 from ptp_runtime.session import Session
 
 PHOTO = np.random.default_rng(8).integers(0, 256, (120, 180, 3), np.uint8)
@@ -53,6 +53,24 @@ def test_engines_give_what_onnx_runtime_gives_or_say_why_they_do_not_load(bundle
             for mine, yours in zip(one.latents.steps, other.latents.steps, strict=True):
                 assert np.array_equal(mine.symbols, yours.symbols)
             assert np.allclose(one.tensors["h"], other.tensors["h"], rtol=1e-3, atol=1e-2)
+
+
+def test_the_coder_between_the_engines_gives_the_same(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    try:
+        session = Session.open(bundle, backend="tensorrt-rtx", inexact="refuse", trust="any", coder="gpu")
+    except (EngineDeviceError, InexactBackendError) as error:
+        pytest.skip(f"the engines are of no use on this GPU: {error}")
+    with session:
+        data = session.encode(PHOTO)
+        wanted = session.decode_detailed(data)
+        heads = []
+        monkeypatch.setattr(session, "_output", lambda header, raw, original, watch: heads.append(raw))
+        for _ in range(3):
+            session.decode(data)
+    for raw in heads:
+        for name, array in raw.items():
+            assert np.array_equal(array, wanted.tensors[name]), name
+    assert len(heads) == 3
 
 
 def test_the_engines_are_proved_on_the_device(bundle: Path) -> None:

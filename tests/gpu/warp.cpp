@@ -83,6 +83,7 @@ void run_block(unsigned block) {
 #define __device__
 #define __shared__ static
 #include "rans.cu"
+#include "latents.cu"
 
 extern "C" void run_decode_step(
     unsigned blocks, Decoder* a, const u8* b, const u8* c, const u8* d, i16* e, u32* f, u32 g, u32 h, u32 i, u32 j, u32 k,
@@ -96,6 +97,34 @@ extern "C" void run_encode_lanes(
     unsigned blocks, const u32* a, const u32* b, u32 c, u32 d, const u32* e, u32* f, u16* g, u32* h
 ) {
     body = [=] { ptp_encode_lanes(a, b, c, d, e, f, g, h); };
+    for (unsigned block = 0; block < blocks; ++block) run_block(block);
+}
+
+extern "C" void run_widen(unsigned blocks, const i16* a, float* b, u32 c) {
+    body = [=] { ptp_widen(a, b, c); };
+    for (unsigned block = 0; block < blocks; ++block) run_block(block);
+}
+
+extern "C" void run_write_decoded(
+    unsigned blocks, const i16* a, const void* b, u32 c, float* d, u32 e, u32 f, u32 g, u32 h, u32 i, u32 j, u32 k, u32 l,
+    u32 m
+) {
+    body = [=] { ptp_write_decoded(a, b, c, d, e, f, g, h, i, j, k, l, m); };
+    for (unsigned block = 0; block < blocks; ++block) run_block(block);
+}
+
+extern "C" void run_crop(unsigned blocks, const float* a, float* b, u32 c, u32 d, u32 e, u32 f, u32 g) {
+    body = [=] { ptp_crop(a, b, c, d, e, f, g); };
+    for (unsigned block = 0; block < blocks; ++block) run_block(block);
+}
+
+extern "C" void run_crc_of_means(unsigned blocks, const void* a, u32 b, u32* c, u32 d, u32 e, u32 f, u32 g, u32 h) {
+    body = [=] { ptp_crc_of_means(a, b, c, d, e, f, g, h); };
+    for (unsigned block = 0; block < blocks; ++block) run_block(block);
+}
+
+extern "C" void run_join_crc(unsigned blocks, const u32* a, u32* b, u32 c, u32 d) {
+    body = [=] { ptp_join_crc(a, b, c, d); };
     for (unsigned block = 0; block < blocks; ++block) run_block(block);
 }
 

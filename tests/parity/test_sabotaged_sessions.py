@@ -26,12 +26,13 @@ from ptp_runtime.arithmetic import Arithmetic
 from ptp_runtime.backends import Graph, load_graphs
 from ptp_runtime.backends.selection import open_backend
 from ptp_runtime.bundle import Bundle
+from ptp_runtime.bundle_files import read_gains
 from ptp_runtime.entropy_path import place_of, write_decoded
 from ptp_runtime.errors import DesynchronisedError, InexactBackendError
 from ptp_runtime.golden.run import read_golden
 from ptp_runtime.images import load_image
 from ptp_runtime.manifest import GraphEntry
-from ptp_runtime.session import Session, read_gains
+from ptp_runtime.session import Session
 from ptp_runtime.tables import Tables
 
 STREAMS = Path(__file__).parents[1] / "golden" / "streams"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import json
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,7 +26,10 @@ class PretendDriver:
         self.init = init
         self.calls: list[str] = []
         self.memory: dict[int, Any] = {}
+        self.pinned: dict[int, Any] = {}
         self.fails: dict[str, int] = {}
+        self.capturing = False
+        self.recorded: list[Any] = []
 
     def _status(self, name: str) -> int:
         self.calls.append(name)
@@ -71,6 +75,35 @@ class PretendDriver:
             self.memory[out._obj.value] = block
         return status
 
+    def cuMemHostAlloc(self, out: Any, size: Any, flags: int) -> int:  # noqa: N802
+        block = ctypes.create_string_buffer(size.value)
+        out._obj.value = ctypes.addressof(block)
+        self.pinned[out._obj.value] = block
+        return self._status("cuMemHostAlloc")
+
+    def cuMemFreeHost(self, address: Any) -> int:  # noqa: N802
+        del self.pinned[address.value]
+        return self._status("cuMemFreeHost")
+
+    def cuStreamBeginCapture_v2(self, stream: Any, mode: int) -> int:  # noqa: N802
+        status = self._status("cuStreamBeginCapture_v2")
+        self.capturing, self.recorded = status == 0, []
+        return status
+
+    def cuStreamEndCapture(self, stream: Any, out: Any) -> int:  # noqa: N802
+        self.capturing, out._obj.value = False, 11
+        return self._status("cuStreamEndCapture")
+
+    def cuGraphInstantiateWithFlags(self, out: Any, graph: Any, flags: Any) -> int:  # noqa: N802
+        status = self._status("cuGraphInstantiateWithFlags")
+        out._obj.value = None if status else 12
+        return status
+
+    def cuGraphLaunch(self, recording: Any, stream: Any) -> int:  # noqa: N802
+        for work in self.recorded:
+            work()
+        return self._status("cuGraphLaunch")
+
     def cuMemFree_v2(self, address: Any) -> int:  # noqa: N802
         del self.memory[address.value]
         return self._status("cuMemFree_v2")
@@ -109,10 +142,14 @@ class PretendContext:
 
     def execute_async_v3(self, stream: int) -> bool:
         assert stream == 77
-        size = int(np.prod(self.shape)) * 4
-        source = np.frombuffer(ctypes.string_at(self.addresses["x"], size), self.dtype)
-        ctypes.memmove(self.addresses["y"], (source * 2).tobytes(), size)
+        self.driver.calls.append("execute_async_v3")
+        work = partial(self._work, int(np.prod(self.shape)) * 4, dict(self.addresses))
+        self.driver.recorded.append(work) if self.driver.capturing else work()
         return not self.fails
+
+    def _work(self, size: int, addresses: dict[str, int]) -> None:
+        source = np.frombuffer(ctypes.string_at(addresses["x"], size), self.dtype)
+        ctypes.memmove(addresses["y"], (source * 2).tobytes(), size)
 
 
 class PretendEngine:
@@ -126,6 +163,7 @@ class PretendEngine:
         self.layers: list[Any] = []
         self.inspections = 0
         self.context.dtype = dtype
+        self.configs: list[Any] = []
 
     def get_tensor_name(self, i: int) -> str:
         return self._names[i]
@@ -136,7 +174,11 @@ class PretendEngine:
     def get_tensor_dtype(self, name: str) -> str:
         return self._dtype
 
-    def create_execution_context(self) -> Any:
+    def create_runtime_config(self) -> Any:
+        return SimpleNamespace(cuda_graph_strategy="DISABLED")
+
+    def create_execution_context(self, runtime_config: Any = None) -> Any:
+        self.configs.append(runtime_config)
         return self.context
 
     def create_engine_inspector(self) -> Any:

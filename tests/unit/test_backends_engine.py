@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ptp_runtime.backends.cuda_driver import Driver, device_names, load_library
+from ptp_runtime.backends import DeviceTensor
+from ptp_runtime.backends.cuda_driver import DeviceBuffer, Driver, device_names, load_library
 from ptp_runtime.backends.engine_backend import EngineBackend
 from ptp_runtime.engines.proof import ProofMemory
 from ptp_runtime.errors import (
@@ -75,6 +76,81 @@ def test_buffers_grow_and_are_kept(tmp_path: Path) -> None:
     assert driver.calls.count("cuMemAlloc_v2") == 4, "two tensors, each allocated for 2 and once more for 8"
     graph.close()
     assert driver.memory == {}
+
+
+def test_copies_go_through_page_locked_memory_and_results_stay(tmp_path: Path) -> None:
+    driver = pretend.PretendDriver()
+    graph = _backend(driver).load(pretend.one_engine_bundle(tmp_path), GRAPH)
+    first = graph.run({"x": np.ones((1, 8), np.float32)})["y"]
+    graph.run({"x": np.zeros((1, 8), np.float32)})
+
+    assert first.tolist() == [[2.0] * 8], "the next run takes the same memory"
+    assert driver.calls.count("cuMemHostAlloc") == 2
+    graph.close()
+    assert driver.pinned == {}
+
+
+def test_a_run_in_the_same_form_is_recorded_and_replayed(tmp_path: Path) -> None:
+    driver = pretend.PretendDriver()
+    graph = _backend(driver).load(pretend.one_engine_bundle(tmp_path), GRAPH)
+
+    results = [graph.run({"x": np.full((1, 8), n, np.float32)})["y"][0, 0] for n in range(5)]
+
+    assert results == [0, 2, 4, 6, 8]
+    assert driver.calls.count("execute_async_v3") == 2, "an ordinary run, a recording"
+    assert driver.calls.count("cuGraphLaunch") == 4
+    assert driver.calls.count("cuGraphDestroy") == 1
+    assert graph.run({"x": np.ones((1, 3), np.float32)})["y"].tolist() == [[2.0] * 3], "another size is another form"
+    assert driver.calls.count("cuGraphExecDestroy") == 1
+    assert driver.calls.count("execute_async_v3") == 3
+
+
+@pytest.mark.parametrize("call", ["cuStreamBeginCapture_v2", "cuStreamEndCapture", "cuGraphInstantiateWithFlags"])
+def test_what_cannot_be_recorded_runs_kernel_by_kernel(tmp_path: Path, call: str) -> None:
+    driver = pretend.PretendDriver()
+    graph = _backend(driver).load(pretend.one_engine_bundle(tmp_path), GRAPH)
+    driver.fails[call] = 901
+
+    results = [graph.run({"x": np.full((1, 8), n, np.float32)})["y"][0, 0] for n in range(4)]
+
+    assert results == [0, 2, 4, 6]
+    assert driver.calls.count(call) == 1, "tried once"
+    assert driver.calls.count("cuGraphLaunch") == 0
+    assert not driver.capturing
+
+
+def test_a_library_that_records_by_itself_is_asked_to(tmp_path: Path) -> None:
+    driver = pretend.PretendDriver()
+    engine = pretend.PretendEngine(driver)
+    library = pretend.pretend_library(engine)
+    library.CudaGraphStrategy = SimpleNamespace(WHOLE_GRAPH_CAPTURE="WHOLE")
+    graph = EngineBackend("tensorrt", library, Driver(driver)).load(pretend.one_engine_bundle(tmp_path), GRAPH)
+
+    for _ in range(3):
+        graph.run({"x": np.ones((1, 8), np.float32)})
+
+    assert [config.cuda_graph_strategy for config in engine.configs] == ["WHOLE"]
+    assert "cuStreamBeginCapture_v2" not in driver.calls
+
+
+def test_an_engine_runs_from_device_memory_to_device_memory(tmp_path: Path) -> None:
+    driver = pretend.PretendDriver()
+    backend = _backend(driver)
+    graph = backend.load(pretend.one_engine_bundle(tmp_path), GRAPH)
+    values = np.array([[1, 2, 3]], np.float32)
+    buffer = DeviceBuffer(backend.device)
+    buffer.upload(values)
+    driver.calls.clear()
+
+    with graph.held():
+        result = graph.run_on_device({"x": DeviceTensor(buffer.address, (1, 3), np.dtype(np.float32))})["y"]
+        out = np.empty(result.shape, result.dtype)
+        assert not any("cuMemcpy" in call or call == "cuStreamSynchronize" for call in driver.calls)
+        backend.device.download(result.address, out)
+        with pytest.raises(EngineError, match="takes another 'x'; expected float32; got float16"):
+            graph.run_on_device({"x": DeviceTensor(buffer.address, (1, 3), np.dtype(np.float16))})
+
+    assert out.tolist() == [[2, 4, 6]]
 
 
 def test_a_strided_input_arrives_in_order(tmp_path: Path) -> None:

@@ -15,12 +15,12 @@ from ptp_export.oracle.photo_sizes import fit_photo
 from ptp_export.sizes import Size
 from ptp_runtime.backends.selection import open_backend
 from ptp_runtime.bundle import Bundle
+from ptp_runtime.bundle_files import read_gains
 from ptp_runtime.coded_photo import coded_pixels
 from ptp_runtime.entropy_path import run_graph
 from ptp_runtime.errors import UsageError
 from ptp_runtime.images import network_input, padded_size
 from ptp_runtime.rate import Rate
-from ptp_runtime.session import read_gains
 
 #: Pieces of photos that are coded in turn; None: the whole photo. Two are no multiples of 64 and one is one block only.
 PIECES: tuple[Size | None, ...] = (None, Size(192, 256), Size(161, 225), Size(64, 64), Size(65, 190))

@@ -20,13 +20,14 @@ from ptp_export.verify.integers import IntegerCheck
 from ptp_export.verify.limits import Limits
 from ptp_export.verify.report import Report
 from ptp_runtime.bundle import Bundle
+from ptp_runtime.bundle_files import read_gains
 from ptp_runtime.coder import warm_up
 from ptp_runtime.entropy_path import EntropyPath
 from ptp_runtime.errors import CheckpointError, UsageError, VerificationError
 from ptp_runtime.golden.gate import open_graphs
 from ptp_runtime.images import load_image, padded_size
 from ptp_runtime.manifest import Manifest
-from ptp_runtime.session import Session, read_gains
+from ptp_runtime.session import Session
 from ptp_runtime.tables import Tables
 
 

@@ -1,6 +1,17 @@
 """Ways to execute the graphs of a bundle. Each heavy library is imported in one file here, and only when chosen."""
 
-from ptp_runtime.backends.protocol import Arrays, Backend, BackendChoice, Graph, LayerBackend, LayerTime, TimingBackend
+from ptp_runtime.backends.protocol import (
+    Arrays,
+    Backend,
+    BackendChoice,
+    DeviceArrays,
+    DeviceGraph,
+    DeviceTensor,
+    Graph,
+    LayerBackend,
+    LayerTime,
+    TimingBackend,
+)
 from ptp_runtime.backends.selection import (
     BACKEND_NAMES,
     INEXACT_POLICIES,
@@ -15,6 +26,9 @@ __all__ = [
     "Arrays",
     "Backend",
     "BackendChoice",
+    "DeviceArrays",
+    "DeviceGraph",
+    "DeviceTensor",
     "Graph",
     "LayerBackend",
     "LayerTime",

@@ -9,6 +9,7 @@ Unseen on a GPU so far: written against the documentation and tested with a driv
 from __future__ import annotations
 
 import ctypes
+import math
 import sys
 from typing import Any
 
@@ -138,6 +139,16 @@ class Device:
         """Bind the context to the calling thread; contexts are per thread."""
         self.driver.call("cuCtxSetCurrent", self._context)
 
+    def download(self, address: int, array: npt.NDArray[Any]) -> None:
+        """Copy device memory into a C-contiguous array, whose content is valid after the stream is synchronised."""
+        self.driver.call(
+            "cuMemcpyDtoHAsync_v2",
+            ctypes.c_void_p(array.ctypes.data),
+            ctypes.c_uint64(address),
+            ctypes.c_size_t(array.nbytes),
+            ctypes.c_void_p(self.stream),
+        )
+
     def synchronize(self) -> None:
         """Wait until the stream is done."""
         self.driver.call("cuStreamSynchronize", ctypes.c_void_p(self.stream))
@@ -171,16 +182,6 @@ class DeviceBuffer:
             ctypes.c_void_p(self._device.stream),
         )
 
-    def download(self, array: npt.NDArray[Any]) -> None:
-        """Copy into a C-contiguous array, whose content is valid after the stream is synchronised."""
-        self._device.driver.call(
-            "cuMemcpyDtoHAsync_v2",
-            ctypes.c_void_p(array.ctypes.data),
-            ctypes.c_uint64(self.address),
-            ctypes.c_size_t(array.nbytes),
-            ctypes.c_void_p(self._device.stream),
-        )
-
     def free(self) -> None:
         """Give the memory back."""
         if self._size:
@@ -188,6 +189,33 @@ class DeviceBuffer:
             self.address, self._size = 0, 0
 
 
-def empty(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """A C-contiguous host array to download into."""
-    return np.empty(shape, dtype)
+class PinnedBuffer:
+    """Page-locked memory of the host, which a device copies from and to by itself; it grows and is reused.
+
+    From ordinary memory the driver would first copy to such memory of its own, piece by piece, and hold up the host.
+    """
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._size = 0
+        self._address = 0
+
+    def view(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """This memory as a C-contiguous array; the next view takes the same place."""
+        kind = np.dtype(dtype)
+        count = math.prod(shape)
+        size = max(count * kind.itemsize, 1)
+        if size > self._size:
+            self.free()
+            address = ctypes.c_void_p()
+            self._device.driver.call("cuMemHostAlloc", ctypes.byref(address), ctypes.c_size_t(size), 0)
+            self._address, self._size = int(address.value or 0), size
+        memory: Any = (ctypes.c_ubyte * size).from_address(self._address)
+        array: npt.NDArray[Any] = np.frombuffer(memory, kind, count).reshape(shape)
+        return array
+
+    def free(self) -> None:
+        """Give the memory back; arrays that were views of it must not be used any more."""
+        if self._size:
+            self._device.driver.call("cuMemFreeHost", ctypes.c_void_p(self._address))
+            self._address, self._size = 0, 0

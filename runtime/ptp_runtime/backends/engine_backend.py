@@ -26,6 +26,9 @@ class EngineBackend:
         driver: the CUDA driver; opened if None.
         memory: of the engines' precision; None: the user's.
 
+    Attributes:
+        device: where the engines run, with their stream of work.
+
     Raises:
         BackendNotAvailableError: no driver, no device, or the library does not start on it.
     """
@@ -34,8 +37,8 @@ class EngineBackend:
         self, target: str, library: Any, driver: Driver | None = None, memory: ProofMemory | None = None
     ) -> None:
         self._target = target
-        self._device = Device(Driver() if driver is None else driver)
-        self._library = EngineLibrary(target, library, self._device, memory or ProofMemory())
+        self.device = Device(Driver() if driver is None else driver)
+        self._library = EngineLibrary(target, library, self.device, memory or ProofMemory())
 
     @property
     def name(self) -> str:
@@ -65,7 +68,7 @@ class EngineBackend:
                 f"the bundle has no {self._target} engine for the graph {graph.name!r}",
                 hint=f"export it with --target {self._target}, or add engines with ptp doctor --fix {bundle.path}",
             )
-        self._device.make_current()
+        self.device.make_current()
         engine, sentence = self._library.load(bundle, entry, graph)
         _log.info("%s: %s", entry.file, sentence)
-        return EngineGraph(self._library.module, engine, entry, graph, self._device, sentence)
+        return EngineGraph(self._library.module, engine, entry, graph, self.device, sentence)

@@ -25,10 +25,13 @@ class ProfiledGraph:
         engine: the loaded engine.
         entry: with its profile; an input that the profile does not list may have any shape.
         stand_in: loads the graph elsewhere.
+
+    Attributes:
+        engine: the loaded engine.
     """
 
     def __init__(self, engine: Graph, entry: EngineEntry, stand_in: Callable[[], Graph]) -> None:
-        self._engine = engine
+        self.engine = engine
         self._entry = entry
         self._load = stand_in
         self._stand_in: Graph | None = None
@@ -37,12 +40,12 @@ class ProfiledGraph:
     @property
     def provider(self) -> str:
         """The engine's."""
-        return self._engine.provider
+        return self.engine.provider
 
     def run(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
         """See :class:`~ptp_runtime.backends.protocol.Graph`."""
         outside = self._outside(inputs)
-        return (self._other(outside) if outside else self._engine).run(inputs)
+        return (self._other(outside) if outside else self.engine).run(inputs)
 
     def _outside(self, inputs: Arrays) -> str:
         """The first input whose shape the engine does not take, as a clause; empty where there is none."""
@@ -71,7 +74,7 @@ class ProfiledGraph:
 
     def close(self) -> None:
         """Free both."""
-        self._engine.close()
+        self.engine.close()
         if self._stand_in is not None:
             self._stand_in.close()
 

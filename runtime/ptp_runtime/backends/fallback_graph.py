@@ -37,10 +37,13 @@ class FallbackGraph:
         graph: the loaded graph.
         name: of it, for the log.
         stand_in: loads the same graph elsewhere.
+
+    Attributes:
+        graph: the loaded graph.
     """
 
     def __init__(self, graph: Graph, name: str, stand_in: Callable[[], Graph]) -> None:
-        self._graph = graph
+        self.graph = graph
         self._name = name
         self._load = stand_in
         self._stand_in: Graph | None = None
@@ -52,14 +55,14 @@ class FallbackGraph:
         """What is asked first."""
         if self._failures >= FAILURES and self._stand_in is not None:
             return self._stand_in.provider
-        return self._graph.provider
+        return self.graph.provider
 
     def run(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
         """See :class:`~ptp_runtime.backends.protocol.Graph`."""
         if self._failures >= FAILURES:
             return self._other().run(inputs)
         try:
-            outputs = self._graph.run(inputs)
+            outputs = self.graph.run(inputs)
         except EngineError as failure:
             outputs = self._other().run(inputs)
             self._count(failure)
@@ -69,7 +72,7 @@ class FallbackGraph:
 
     def close(self) -> None:
         """Free both."""
-        self._graph.close()
+        self.graph.close()
         if self._stand_in is not None:
             self._stand_in.close()
 

@@ -24,12 +24,13 @@ class PromptedGraph:
 
     Attributes:
         shared: the graph.
+        prompt: what it gets on top of its inputs.
     """
 
     def __init__(self, shared: Graph, prompt: Arrays, *, owned: bool = True) -> None:
         self.shared = shared
         self._owned = owned
-        self._prompt = dict(prompt)
+        self.prompt = dict(prompt)
 
     @property
     def provider(self) -> str:
@@ -38,7 +39,7 @@ class PromptedGraph:
 
     def run(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
         """See :class:`~ptp_runtime.backends.protocol.Graph`; the prompt comes on top of the inputs."""
-        return self.shared.run({**inputs, **self._prompt})
+        return self.shared.run({**inputs, **self.prompt})
 
     def close(self) -> None:
         """Free the graph, for all tasks, where it is owned."""

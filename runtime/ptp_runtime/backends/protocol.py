@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import numpy.typing as npt
 
 from ptp_runtime.arithmetic import Arithmetic
@@ -34,6 +36,45 @@ class Graph(Protocol):
 
     def close(self) -> None:
         """Free what is held outside Python; the graph cannot run afterwards."""
+
+
+@dataclass(frozen=True)
+class DeviceTensor:
+    """An array in a device's memory, C-contiguous.
+
+    Attributes:
+        address: of its first element.
+        shape: lengths of its axes.
+        dtype: of its elements.
+    """
+
+    address: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+DeviceArrays = Mapping[str, DeviceTensor | npt.NDArray[Any]]
+
+
+@runtime_checkable
+class DeviceGraph(Protocol):
+    """A loaded graph that also runs from device memory to device memory, without the host waiting for it."""
+
+    def held(self) -> AbstractContextManager[None]:
+        """While the block runs, nobody else runs this graph, so that its outputs stay what they are."""
+
+    def run_on_device(self, inputs: DeviceArrays) -> dict[str, DeviceTensor]:
+        """Put a run behind the work that is under way on the device's stream; only inside :meth:`held`.
+
+        Args:
+            inputs: by name; small ones may come from the host.
+
+        Returns:
+            outputs by name, in memory of this graph: valid until its next run.
+
+        Raises:
+            EngineError: as :meth:`Graph.run`, without waiting for the run itself.
+        """
 
 
 class Backend(Protocol):

@@ -132,6 +132,11 @@ class StreamHeader:
         """Whether the image was resized, by the bundle's declaration, before the codec saw it."""
         return self.original_width > 0
 
+    @property
+    def photo_size(self) -> tuple[int, int]:
+        """Height and width of the photo, which the codec saw as it is or resized."""
+        return self.original_height or self.height, self.original_width or self.width
+
     def padded(self, multiple: int = 64) -> tuple[int, int]:
         """(rows, columns) after padding to a multiple: what bounds every array that a decoder will need."""
         return -(-self.height // multiple) * multiple, -(-self.width // multiple) * multiple

@@ -13,6 +13,7 @@ import click
 
 from ptp_runtime.cli.options import backend_options, check_output, convert_option, rate_option, read_photo
 from ptp_runtime.errors import UsageError
+from ptp_runtime.stream_rules import CODERS
 
 _ENVIRONMENT = ("OMP_", "KMP_", "GOMP_", "MKL_", "OPENBLAS_", "NUMBA_", "ORT_", "CUDA_VISIBLE", "MALLOC_", "LD_PRELOAD")
 """How the variables begin that decide about threads, memory and devices."""
@@ -36,6 +37,13 @@ _ENVIRONMENT = ("OMP_", "KMP_", "GOMP_", "MKL_", "OPENBLAS_", "NUMBA_", "ORT_", 
 @click.option("--windows", type=click.IntRange(2), default=5, show_default=True, help="Windows that must agree.")
 @click.option("--tolerance", type=float, default=0.05, show_default=True, help="How far their medians may differ.")
 @click.option("--seconds", type=float, default=60.0, show_default=True, help="Begin no window after that.")
+@click.option(
+    "--coder",
+    type=click.Choice(CODERS),
+    default="cpu",
+    show_default=True,
+    help="Where decoding decodes symbols; on the gpu between engines, so that nothing returns to the host.",
+)
 @rate_option
 @convert_option
 @backend_options()
@@ -57,6 +65,7 @@ def profile(
     windows: int,
     tolerance: float,
     seconds: float,
+    coder: str,
     rate: int | None,
     convert: bool,
     backend: str,
@@ -97,7 +106,8 @@ def profile(
     else:
         document = _measured(
             bundle, photos, against, checkpoint, torch_compile, layers, cold_start, rate, convert, backend, threads,
-            {"inexact": inexact, "profile": profile, "trust": trust}, (rounds, windows, seconds, tolerance, warmup),
+            {"inexact": inexact, "profile": profile, "trust": trust, "coder": coder},
+            (rounds, windows, seconds, tolerance, warmup),
         )  # fmt: skip
     comparison = None if earlier is None else compare(earlier, document, across=across)
     verdict = [] if comparison is None else comparison.sentences()

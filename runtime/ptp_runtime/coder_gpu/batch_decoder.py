@@ -12,11 +12,10 @@ from ptp_runtime.bitstream.header import StreamHeader, split_stream
 from ptp_runtime.bitstream.prefix import PayloadPrefix, take_prefix
 from ptp_runtime.coder.checks import hash_start, step_check
 from ptp_runtime.coder.steps import Parity
-from ptp_runtime.coder_gpu.device import NOTHING, GpuDevice, Handle
+from ptp_runtime.coder_gpu.device import NOTHING, WARP, GpuDevice, Handle
 from ptp_runtime.errors import DesynchronisedError, UsageError
 from ptp_runtime.tables import Tables
 
-WARP = 32
 _SCALARS = (
     *("lanes", "region_start", "region_size", "tail_step", "tail_symbols", "tail_least"),
     *("skip", "live_start", "live_count", "pointer", "bit", "number", "hash"),
@@ -33,6 +32,28 @@ _FAULTS = {
 }
 
 
+class DeviceTables:
+    """A bundle's tables in device memory, for all streams that are decoded with them.
+
+    Args:
+        device: where they are put.
+        tables: the tables.
+    """
+
+    def __init__(self, device: GpuDevice, tables: Tables) -> None:
+        self._device = device
+        self.tables = tables
+        self.handles = tuple(
+            device.upload(array)
+            for array in (tables.decode_entries, tables.offsets, tables.sizes, tables.escape_orders)
+        )
+
+    def close(self) -> None:
+        """Free them."""
+        for handle in self.handles:
+            self._device.free(handle)
+
+
 class BatchDecoder:
     """Decodes streams with equal schedules side by side, one warp each.
 
@@ -42,7 +63,7 @@ class BatchDecoder:
     Args:
         device: where it happens.
         data: the streams; they may differ in everything but the number of steps.
-        tables: of the bundle that decodes.
+        tables: of the bundle that decodes; on the device, or put there for this batch.
 
     Attributes:
         headers: what each stream says about itself; identity, task and size are for the caller to check.
@@ -52,8 +73,8 @@ class BatchDecoder:
         UsageError: streams of different numbers of steps, or none at all.
     """
 
-    def __init__(self, device: GpuDevice, data: Sequence[bytes], tables: Tables) -> None:
-        self._device, self._tables = device, tables
+    def __init__(self, device: GpuDevice, data: Sequence[bytes], tables: Tables | DeviceTables) -> None:
+        self._device = device
         parts = [split_stream(stream) for stream in data]
         self.headers: tuple[StreamHeader, ...] = tuple(header for header, _ in parts)
         if len({header.steps for header in self.headers}) != 1:
@@ -78,10 +99,8 @@ class BatchDecoder:
         marks: npt.NDArray[np.uint8] = np.concatenate([*live, np.zeros(1, np.uint8)])
         self._state, self._live = device.upload(self._decoders), device.upload(marks)
         self._region = device.upload(np.frombuffer(b"".join(self._regions) + b"\0", np.uint8))
-        self._lookups = tuple(
-            device.upload(array)
-            for array in (tables.decode_entries, tables.offsets, tables.sizes, tables.escape_orders)
-        )
+        self._owns_tables = isinstance(tables, Tables)
+        self._tables = DeviceTables(device, tables) if isinstance(tables, Tables) else tables
         self._hashes = device.zeros(4 * len(data) * self._steps)
         self._witnesses = np.zeros((len(data), self._steps), np.int64)
         self._done = 0
@@ -90,7 +109,7 @@ class BatchDecoder:
         """Step 0. Returns int16 [streams, Z, rows, columns] in device memory, which the caller frees."""
         if self._done:
             raise UsageError("order of steps", expected="z first and once", got="z again")
-        return self._step(NOTHING, 0, (self._tables.hyper_count, rows, columns), Parity.ALL)
+        return self._step(NOTHING, 0, (self._tables.tables.hyper_count, rows, columns), Parity.ALL)
 
     def step(
         self,
@@ -129,14 +148,17 @@ class BatchDecoder:
             streams,
             *(self._state, self._region, self._live, indexes, out, self._hashes, np.uint32(self._steps)),
             *map(np.uint32, numbers),
-            *self._lookups,
-            np.uint32(self._tables.scale_count),
+            *self._tables.handles,
+            np.uint32(self._tables.tables.scale_count),
         )
         self._done += 1
         return out
 
-    def finish(self) -> None:
+    def finish(self, witnesses: npt.NDArray[np.uint32] | None = None) -> None:
         """Compares the end of each stream with what its encoder left there.
+
+        Args:
+            witnesses: [streams, steps of y], those of the steps where :meth:`step` was given none.
 
         Raises:
             UsageError: fewer steps than the headers say.
@@ -147,6 +169,8 @@ class BatchDecoder:
         hashes = np.zeros((len(self.headers), self._steps), np.uint32)
         self._device.download(self._state, self._decoders)
         self._device.download(self._hashes, hashes)
+        if witnesses is not None:
+            self._witnesses[:, 1:] = witnesses
         sealed = (hashes + np.cumsum(self._witnesses, axis=1)) % (1 << 32)
         for number, record in enumerate(self._decoders):
             self._check(number, record, sealed[number].tolist())
@@ -172,8 +196,10 @@ class BatchDecoder:
 
     def close(self) -> None:
         """Frees what lies in device memory, apart from the symbols that were handed out."""
-        for handle in (self._state, self._region, self._live, self._hashes, *self._lookups):
+        for handle in (self._state, self._region, self._live, self._hashes):
             self._device.free(handle)
+        if self._owns_tables:
+            self._tables.close()
 
 
 def _lost(stream: int, step: int, what: str, expected: str, got: str) -> DesynchronisedError:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from ptp_runtime.coder_gpu.device import SOURCE
+from functools import cache
+
+from ptp_runtime.coder_gpu.device import SOURCES
 from ptp_runtime.errors import BackendNotAvailableError
 
 
+@cache
 def cubin_for(architecture: str) -> bytes:
-    """The kernels for one architecture.
+    """The kernels for one architecture, compiled once a process.
 
     Args:
         architecture: as NVIDIA writes it, for example ``sm_90``.
@@ -24,10 +27,9 @@ def cubin_for(architecture: str) -> bytes:
             got=str(error),
             hint="pip install 'ptp-deploy[coder-gpu]'",
         ) from error
+    text = "\n".join(source.read_text(encoding="utf-8") for source in SOURCES)
     try:
-        program = Program(
-            SOURCE.read_text(encoding="ascii"), code_type="c++", options=ProgramOptions(arch=architecture)
-        )
+        program = Program(text, code_type="c++", options=ProgramOptions(arch=architecture))
         return bytes(program.compile("cubin").code)
     except Exception as error:  # the compiler's own errors have no public class
         raise BackendNotAvailableError(

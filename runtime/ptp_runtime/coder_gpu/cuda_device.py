@@ -10,9 +10,8 @@ import numpy.typing as npt
 
 from ptp_runtime.backends.cuda_driver import Device, DeviceBuffer, Driver
 from ptp_runtime.coder_gpu.cubin import cubin_for
-from ptp_runtime.coder_gpu.device import Handle
+from ptp_runtime.coder_gpu.device import WARP, Handle
 
-WARP = 32
 _COMPUTE_CAPABILITY = (75, 76)
 """Attributes of a device: major and minor."""
 
@@ -20,17 +19,21 @@ _COMPUTE_CAPABILITY = (75, 76)
 class CudaDevice:
     """The first CUDA device.
 
+    Memory that was given back is kept for the next array of the same size: one photo after another of one size then
+    allocates nothing.
+
     Args:
-        driver: loaded if None.
+        device: its context and stream of work, such as those that the engines run on; made if None.
 
     Raises:
         BackendNotAvailableError: no driver, no device, or no compiler for it.
     """
 
-    def __init__(self, driver: Driver | None = None) -> None:
-        self._driver = driver or Driver()
-        self._device = Device(self._driver)
-        self._buffers: dict[Handle, DeviceBuffer] = {}
+    def __init__(self, device: Device | None = None) -> None:
+        self._device = Device(Driver()) if device is None else device
+        self._driver = self._device.driver
+        self._buffers: dict[Handle, tuple[int, DeviceBuffer]] = {}
+        self._kept: dict[int, list[DeviceBuffer]] = {}
         self._kernels: dict[str, ctypes.c_void_p] = {}
         self._module = ctypes.c_void_p()
         self._driver.call("cuModuleLoadData", ctypes.byref(self._module), cubin_for(self._architecture()))
@@ -43,30 +46,43 @@ class CudaDevice:
         return f"sm_{numbers[0].value}{numbers[1].value}"
 
     def upload(self, array: npt.NDArray[Any]) -> Handle:
-        buffer = DeviceBuffer(self._device)
+        buffer, handle = self._memory(array.nbytes)
         buffer.upload(array)
-        self._device.synchronize()
-        return self._kept(buffer)
-
-    def zeros(self, size: int) -> Handle:
-        buffer = DeviceBuffer(self._device)
-        address = ctypes.c_uint64(buffer.reserve(size))
-        stream = ctypes.c_void_p(self._device.stream)
-        self._driver.call("cuMemsetD8Async", address, ctypes.c_ubyte(0), ctypes.c_size_t(max(size, 1)), stream)
-        return self._kept(buffer)
-
-    def _kept(self, buffer: DeviceBuffer) -> Handle:
-        handle = Handle(buffer.address)
-        self._buffers[handle] = buffer
+        # The array may change as soon as this returns.
+        self.synchronize()
         return handle
 
+    def zeros(self, size: int) -> Handle:
+        buffer, handle = self._memory(size)
+        address, stream = ctypes.c_uint64(buffer.address), ctypes.c_void_p(self._device.stream)
+        self._driver.call("cuMemsetD8Async", address, ctypes.c_ubyte(0), ctypes.c_size_t(max(size, 1)), stream)
+        return handle
+
+    def _memory(self, size: int) -> tuple[DeviceBuffer, Handle]:
+        kept = self._kept.get(size)
+        buffer = kept.pop() if kept else DeviceBuffer(self._device)
+        handle = Handle(buffer.reserve(size))
+        self._buffers[handle] = (size, buffer)
+        return buffer, handle
+
     def download(self, handle: Handle, into: npt.NDArray[Any]) -> None:
-        self._buffers[handle].download(into)
-        self._device.synchronize()
+        self._device.download(handle, into)
+        self.synchronize()
 
     def free(self, handle: Handle) -> None:
+        # Whoever gets it next stands behind its present users on the stream.
+        size, buffer = self._buffers.pop(handle)
+        self._kept.setdefault(size, []).append(buffer)
+
+    def synchronize(self) -> None:
         self._device.synchronize()
-        self._buffers.pop(handle).free()
+
+    def trim(self) -> None:
+        self._device.make_current()
+        self.synchronize()
+        for buffer in (buffer for kept in self._kept.values() for buffer in kept):
+            buffer.free()
+        self._kept.clear()
 
     def launch(self, kernel: str, blocks: int, *arguments: np.uint32 | Handle) -> None:
         if kernel not in self._kernels:

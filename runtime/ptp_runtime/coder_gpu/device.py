@@ -1,4 +1,7 @@
-"""What the coder needs of a GPU. ``CudaDevice`` is one; the tests have another that runs the same source on the CPU."""
+"""What coder and decoder need of a GPU.
+
+``CudaDevice`` is one; the tests have another that runs the same source on the CPU.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,19 @@ Handle = NewType("Handle", int)
 NOTHING = Handle(0)
 """No array."""
 
-SOURCE = Path(__file__).with_name("rans.cu")
-"""The kernels."""
+SOURCES = (Path(__file__).with_name("rans.cu"), Path(__file__).with_name("latents.cu"))
+"""The kernels: one text, in this order."""
+
+WARP = 32
+"""Threads of a block."""
+
+SHARE = 8
+"""Elements of each thread, in the kernels that work on elements; as ``latents.cu`` has it."""
+
+
+def blocks_for(count: int) -> int:
+    """How many blocks such a kernel needs for so many elements."""
+    return -(-count // (WARP * SHARE))
 
 
 class GpuDevice(Protocol):
@@ -31,7 +45,13 @@ class GpuDevice(Protocol):
         """Copies device memory into a C-contiguous array; returns when it is there."""
 
     def free(self, handle: Handle) -> None:
-        """Gives memory back."""
+        """Gives memory back, once what was launched before has used it."""
+
+    def synchronize(self) -> None:
+        """Waits until all that was launched is done."""
+
+    def trim(self) -> None:
+        """Gives memory that was given back, and kept for the next, to the driver."""
 
     def launch(self, kernel: str, blocks: int, *arguments: np.uint32 | Handle) -> None:
-        """Runs a kernel of ``SOURCE`` on so many blocks of one warp each."""
+        """Runs a kernel of :data:`SOURCES` on so many blocks of one warp each."""
