@@ -87,7 +87,7 @@ not reached (the message holds the command that repeats it), 10 a builder is not
 @click.option(
     "--default-rate",
     type=click.IntRange(min=0),
-    help="Of a codec with several rates: the one that encoders take unless asked otherwise.  [default: the middle]",
+    help="Of several rates: the one that encoders take unless asked otherwise.  [default: the checkpoint's]",
 )
 @click.option("--allow-partial", is_flag=True, help="Accept layers that stay in FP32 without a named reason.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing bundle.")

@@ -36,7 +36,7 @@ class ExportOptions:
         devices: compute capabilities for engines; empty for the builder's default.
         allow_partial: accept less FP16 or INT8 than asked.
         overwrite: replace an existing bundle.
-        default_rate: the rate that an encoder takes unless asked for another; None: the middle one.
+        default_rate: the rate that an encoder takes unless asked for another; None: the checkpoint's own.
         choices: of engine builds: portability, weights, proof, cache.
         entropy_path: ``integer``: streams decode on every backend; ``float``: on the same backend and build only.
         only: name of the one graph to process, writing no bundle; empty for all.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from ptp_export.training_photos import batches_of, gather
 from ptp_export.training_run import prepare, run_options, shown, typed_errors
 from ptp_model import checkpoint, teachers
 from ptp_model.codec import FeatureCodec
+from ptp_model.gains import respread
 from ptp_model.prompts import TaskPrompts
 from ptp_model.spec import CONTEXTS, PRESETS, TRANSFORMS, ModelSpec, preset
 from ptp_model.training import compute
 from ptp_model.training.crops import PhotoCrops
 from ptp_model.training.loop import LoopConfig
+from ptp_model.training.lower_rates import LowerRatesConfig, lower_span, train_lower_rates, with_lower_rates
 from ptp_model.training.stage1 import Stage1Config, train_stage1
 from ptp_model.training.stage2 import Stage2Config, train_stage2
 from ptp_runtime.errors import CheckpointError, UsageError
@@ -69,7 +72,10 @@ train_command.add_command(entropic_student_command)
     show_default=True,
     help="How many crops of a batch also go through the image extractor.",
 )
-@click.option("--start", help="Checkpoint to start from, of the same spec (its tasks are left behind).")
+@click.option(
+    "--start",
+    help="Checkpoint to start from, of the same spec but for the number of rates (its tasks are left behind).",
+)
 @run_options
 def stage1_command(
     preset_name: str,
@@ -108,7 +114,7 @@ def stage1_command(
         codec = FeatureCodec(spec)
         earlier: Mapping[str, Any] = {}
         if start is not None:
-            codec, earlier = _started(start, spec)
+            codec, earlier = _started(start, spec, span)
         found = gather(photos, labelled, frozenset(earlier.get("held_out", ())))
         crops = PhotoCrops(found.files, crop, seed + 1)
         teacher = teachers.build(spec.teacher, "seg", teacher_weights)
@@ -134,6 +140,85 @@ def stage1_command(
         click.echo(f"{output / 'checkpoint'}: digest {digest[:16]}")
 
 
+@train_command.command("rates", cls=PtpCommand)
+@click.option("--checkpoint", "source", default="demo", show_default=True, help="Of several rates.")
+@click.option("--below", type=click.IntRange(1, 200), default=2, show_default=True, help="How many.")
+@click.option(
+    "--teacher-weights",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="As for stage1, of a checkpoint that has no tasks.",
+)
+@click.option("--alpha", default=LowerRatesConfig.alpha, show_default=True, help="α, weight of the feature error.")
+@run_options
+def rates_command(
+    source: str,
+    below: int,
+    teacher_weights: Path | None,
+    alpha: float,
+    photos: tuple[Path, ...],
+    labelled: Path | None,
+    steps: int,
+    crop: int,
+    batch: int,
+    learning_rate: float,
+    muon_rate: float,
+    seed: int,
+    threads: int,
+    shards: int,
+    device: str,
+    precision: str,
+    workers: int | None,
+    half: bool,
+    tensorboard: bool,
+    output: Path,
+) -> None:
+    """Add rates below those of a checkpoint: their gains are trained, and nothing else.
+
+    Networks, prompts and engines stay as they are, and so does what the other rates give; only their numbers go up.
+    """
+    with typed_errors():
+        prepare(threads, crop, seed)
+        where = compute.chosen(device, precision, workers)
+        start = checkpoint.load(source)
+        rates, span = start.spec.rates, _span(start.provenance)
+        if rates < 2:
+            raise CheckpointError(
+                f"{source} has one rate",
+                expected="several, whose gains show where lower ones lie",
+                got=_outline(start.spec),
+                hint="train it with --rates",
+            )
+        found = gather(photos, labelled, frozenset(start.provenance.get("held_out", ())))
+        crops = PhotoCrops(found.files, crop, seed + 1)
+        codec, new_span = with_lower_rates(start.codec, span, below), lower_span(span, rates, below)
+        # One small tensor, and no layer, for Muon's step.
+        loop = LoopConfig(steps, learning_rate, muon_rate, ema=0.98, seed=seed, shards=shards)
+        prompts = [task.prompts for task in start.tasks.values()]
+        config = LowerRatesConfig(below, alpha, batch)
+        teacher = next((task.teacher for task in start.tasks.values()), None) or teachers.build(
+            start.spec.teacher, "cls"
+        )
+        with shown(steps, output, tensorboard) as watch:
+            train_lower_rates(codec, prompts, teacher, crops, new_span, config, loop, output, watch, where)
+        run = {
+            "gains_only_below": rates,
+            "steps": steps,
+            "crop": crop,
+            "batch": batch,
+            "learning_rate": learning_rate,
+            "alpha": alpha,
+            "span": new_span,
+            "seed": seed,
+            "photographs": len(crops.photos),
+        }
+        provenance = dict(start.provenance) | {
+            "stage1": [*start.provenance.get("stage1", ()), run],
+            "held_out": sorted(found.held_out),
+        }
+        digest = checkpoint.save(output / "checkpoint", codec, start.tasks, provenance, half=half)
+        click.echo(f"{output / 'checkpoint'}: digest {digest[:16]}")
+
+
 @train_command.command("stage2", cls=PtpCommand)
 @click.option("--task", type=click.Choice(["seg", "det", "cls"]), required=True)
 @click.option("--checkpoint", "source", default="demo", show_default=True, help="Checkpoint of stage 1.")
@@ -144,6 +229,7 @@ def stage1_command(
 )
 @click.option("--lam", default=Stage2Config.lam, show_default=True, help="λ, weight of the rate.")
 @click.option("--kl-weight", default=Stage2Config.kl_weight, show_default=True, help="Weight of the KL term.")
+@click.option("--start", "earlier", help="Checkpoint with prompts of the task to start from.  [default: silent ones]")
 @click.option("--no-hyper-prompts", is_flag=True, help="Train p_ga and p_gs alone: the paper's ablation.")
 @run_options
 def stage2_command(
@@ -152,6 +238,7 @@ def stage2_command(
     head: Path | None,
     lam: float,
     kl_weight: float,
+    earlier: str | None,
     no_hyper_prompts: bool,
     photos: tuple[Path, ...],
     labelled: Path | None,
@@ -179,7 +266,7 @@ def stage2_command(
         crop = _side(teacher, crop)
         found = gather(photos, labelled, frozenset(start.provenance.get("held_out", ())), masks=task == "seg")
         batches, photographs = batches_of(found, task, crop, seed + 1)
-        prompts = TaskPrompts(start.spec)
+        prompts, before = (TaskPrompts(start.spec), None) if earlier is None else _prompts(earlier, task, start.spec)
         config, loop = (
             Stage2Config(lam, kl_weight, batch, _span(start.provenance), hyper_prompts=not no_hyper_prompts),
             LoopConfig(steps, learning_rate, muon_rate, seed=seed, shards=shards),
@@ -194,6 +281,7 @@ def stage2_command(
                 "lambda": lam,
                 "kl_weight": kl_weight,
                 "hyper_prompts": not no_hyper_prompts,
+                "start": before,
                 "seed": seed,
                 "photographs": photographs,
             },
@@ -216,6 +304,19 @@ def _teacher(start: checkpoint.Checkpoint, source: str, task: str, head: Path | 
     return teacher
 
 
+def _prompts(source: str, task: str, spec: ModelSpec) -> tuple[TaskPrompts, Any]:
+    """The prompts of a task from a checkpoint, and how they were trained; they do not depend on the number of rates."""
+    loaded = checkpoint.load(source)
+    if task not in loaded.tasks or not _same_networks(loaded.spec, spec):
+        raise CheckpointError(
+            f"{source} has no prompts to start from",
+            expected=f"those of {task}, {_outline(spec)}",
+            got=f"{', '.join(sorted(loaded.tasks)) or 'no task'}, {_outline(loaded.spec)}",
+            hint="leave --start out, or give a checkpoint of the same codec",
+        )
+    return loaded.tasks[task].prompts.requires_grad_(True), loaded.provenance.get(f"stage2.{task}")
+
+
 def _side(teacher: teachers.Teacher, crop: int) -> int:
     """Side of the crops, pixels: a classifier has its own, which nobody may choose."""
     own = teacher.spec.resize.crop if teacher.spec.resize is not None else 0
@@ -227,17 +328,28 @@ def _side(teacher: teachers.Teacher, crop: int) -> int:
     return own or crop
 
 
-def _started(start: str, spec: ModelSpec) -> tuple[FeatureCodec, Mapping[str, Any]]:
-    """Codec and provenance of an earlier checkpoint of the same spec."""
+def _started(start: str, spec: ModelSpec, span: float) -> tuple[FeatureCodec, Mapping[str, Any]]:
+    """Codec and provenance of an earlier checkpoint of the same spec; other rates lie between and below its own."""
     loaded = checkpoint.load(start)
-    if loaded.spec != spec:
+    codec, rates = loaded.codec, loaded.spec.rates
+    if min(rates, spec.rates) > 1 and _same_networks(loaded.spec, spec) and rates != spec.rates:
+        codec = FeatureCodec(spec)
+        state = loaded.codec.state_dict()
+        gains = respread(state["gains.octaves"], _span(loaded.provenance), spec.rates, span)
+        codec.load_state_dict(state | {"gains.octaves": gains})
+    elif loaded.spec != spec:
         raise CheckpointError(
             f"{start} is of another spec",
             expected=_outline(spec),
             got=_outline(loaded.spec),
-            hint="give the same --preset, --transform, --context and --rates",
+            hint="give the same --preset, --transform and --context, and --rates as it has or both above 1",
         )
-    return loaded.codec, loaded.provenance
+    return codec, loaded.provenance
+
+
+def _same_networks(one: ModelSpec, other: ModelSpec) -> bool:
+    """Whether two codecs differ in their rates at most."""
+    return replace(one, rates=other.rates, default_rate=other.default_rate) == other
 
 
 def _span(provenance: Mapping[str, Any]) -> float:

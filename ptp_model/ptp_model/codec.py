@@ -162,14 +162,24 @@ class FeatureCodec(nn.Module):
             rate: number of each image's rate, int64 [B]; the highest where none is given.
             generator: of the noise; torch's own where none is given.
         """
-
-        def noise(like: Tensor) -> Tensor:
-            return torch.empty_like(like).uniform_(-0.5, 0.5, generator=generator)
-
         gain = None
         if self.gains is not None:
             highest = torch.full((len(image),), self.spec.rates - 1, device=image.device)
             gain = self.gains(highest if rate is None else rate)
+        return self.coded(image, prompts, gain, generator)
+
+    def coded(
+        self,
+        image: Tensor,
+        prompts: TaskPrompts | None = None,
+        gain: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> TrainingOutput:
+        """As :meth:`forward`, with gains [B, M, 1, 1] in place of the rates' numbers."""
+
+        def noise(like: Tensor) -> Tensor:
+            return torch.empty_like(like).uniform_(-0.5, 0.5, generator=generator)
+
         y, z = self.analysis(image, prompts, gain)
         # Where the transforms compute in bfloat16, the entropy path does not: it runs in whole numbers when deployed.
         y, z = y.float(), z.float()

@@ -7,6 +7,8 @@ and never sees a gain.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -33,3 +35,32 @@ class RateGains(nn.Module):
     def vector(self, rate: int) -> Tensor:
         """Gains of one rate, float32 [1, M, 1, 1]."""
         return torch.exp2(self.octaves[rate].detach())[None, :, None, None]
+
+
+def respread(octaves: Tensor, span: float, rates: int, new_span: float) -> Tensor:
+    """Gains of another number of rates, between and below those that were trained.
+
+    The highest rate stays the highest. A rate's place is the logarithm of its weight (``losses.rate_weights``): between
+    two trained rates a channel's gain follows the line through its two, below the lowest all channels fall alike, by
+    the mean slope of the two lowest rates, because a single channel's is noisy.
+
+    Args:
+        octaves: float32 [rates before, M], at least two rates.
+        span, new_span: by how much the weight of the lowest rate is smaller than that of the highest, at least 1;
+            before and now.
+        rates: how many now, at least two.
+
+    Returns:
+        float32 [rates, M].
+    """
+    known = torch.linspace(-math.log10(span), 0.0, len(octaves))
+    slope = ((octaves[1] - octaves[0]) / (known[1] - known[0])).mean()
+    rows = []
+    for place in torch.linspace(-math.log10(new_span), 0.0, rates):
+        if place < known[0]:
+            rows.append(octaves[0] + slope * (place - known[0]))
+            continue
+        lower = min(int(torch.searchsorted(known, place, right=True)), len(known) - 1) - 1
+        share = (place - known[lower]) / (known[lower + 1] - known[lower])
+        rows.append(torch.lerp(octaves[lower], octaves[lower + 1], share))
+    return torch.stack(rows)

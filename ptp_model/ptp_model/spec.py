@@ -88,6 +88,7 @@ class ModelSpec:
         image_mean, image_std: per RGB channel, for images in 0..1; the teacher's preprocessing.
         skip_index: scale indices below it are not coded.
         rates: how many rates one set of weights serves, each with a gain for every channel of y; 1: one rate, no gains.
+        default_rate: the rate that an encoder takes unless asked for another; None: the middle one.
         lead_multiple: the image is padded at the top and left to a multiple of this before anything else. 4 for a
             teacher with TensorFlow's SAME padding: its grid of features is tied to the far corner of the image, and
             shifts by up to three pixels with the image's size; 1 for a teacher whose grid starts at the first pixel.
@@ -118,6 +119,7 @@ class ModelSpec:
     lead_multiple: int = 1
     skip_index: int = 2
     rates: int = 1
+    default_rate: int | None = None
 
     def __post_init__(self) -> None:
         if self.transform not in TRANSFORMS:
@@ -136,6 +138,13 @@ class ModelSpec:
             raise SpecError(f"swin ends in {self.swin.widths[-1]} channels; expected M = {self.M}")
         if not 1 <= self.rates <= MAX_RATES:
             raise SpecError(f"rates is {self.rates}; expected 1 to {MAX_RATES}")
+        if self.default_rate is not None and not 0 <= self.default_rate < self.rates:
+            raise SpecError(f"default_rate is {self.default_rate}; expected 0 to {self.rates - 1}, or none")
+
+    @property
+    def usual_rate(self) -> int:
+        """The rate that an encoder takes unless asked for another."""
+        return self.rates // 2 if self.default_rate is None else self.default_rate
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-ready dictionary."""

@@ -82,6 +82,50 @@ def test_both_stages(photos: Path, tmp_path: Path) -> None:
     assert (tmp_path / "two" / "checkpoint" / "codec.safetensors").read_bytes() == before, "stage 2 changed the codec"
 
 
+def test_rates_are_added_and_spread(photos: Path, tmp_path: Path) -> None:
+    common = ["--photos", photos, *QUICK]
+    first = run("stage1", *common, "--rates", 2, "--span", 4, "-o", tmp_path / "two")
+    assert first.exit_code == 0, first.output
+
+    lower = run(
+        "rates", "--checkpoint", tmp_path / "two" / "checkpoint", "--below", 2, *common, "-o", tmp_path / "four"
+    )
+    assert lower.exit_code == 0, lower.output
+    before, after = (checkpoint.load(tmp_path / name / "checkpoint") for name in ("two", "four"))
+    assert (after.spec.rates, after.spec.usual_rate) == (4, 3)
+    assert after.provenance["stage1"][-1]["span"] == pytest.approx(64)
+    assert after.codec.gains is not None
+    assert before.codec.gains is not None
+    assert torch.equal(after.codec.gains.octaves[2:], before.codec.gains.octaves)
+
+    again = run(
+        "stage1", *common, "--rates", 3, "--span", 8, "--start", tmp_path / "four" / "checkpoint", "-o", tmp_path / "on"
+    )
+    assert again.exit_code == 0, again.output
+    assert checkpoint.load(tmp_path / "on" / "checkpoint").spec.rates == 3
+    refused = run("stage1", *common, "--start", tmp_path / "four" / "checkpoint", "-o", tmp_path / "one")
+    assert refused.exit_code == 7
+    assert "--rates as it has or both above 1" in " ".join(refused.output.split())
+    assert run("rates", "--checkpoint", tmp_path / "nowhere", *common, "-o", tmp_path / "none").exit_code == 7
+
+
+def test_prompts_go_on_from_a_checkpoint(photos: Path, tmp_path: Path) -> None:
+    arguments = ["stage2", "--task", "cls", "--photos", photos, "--steps", 1, "--batch", 1, "--threads", 1]
+    result = run(*arguments, "--start", "demo", "-o", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    before, after = (
+        checkpoint.load(source).tasks["cls"].prompts for source in ("demo", tmp_path / "run" / "checkpoint")
+    )
+    moved = after.p_gs[-1].weight - before.p_gs[-1].weight
+    assert 0 < float(moved.abs().max()) < 0.01, "one small step away"
+
+    first = run("stage1", "--photos", photos, *QUICK, "-o", tmp_path / "tiny")
+    assert first.exit_code == 0, first.output
+    refused = run(*arguments, "--start", tmp_path / "tiny" / "checkpoint", "-o", tmp_path / "other")
+    assert refused.exit_code == 7
+    assert "has no prompts to start from" in " ".join(refused.output.split())
+
+
 def test_the_baseline(photos: Path, tmp_path: Path) -> None:
     result = run("entropic-student", "--photos", photos, *QUICK, "--beta", 2, "-o", tmp_path / "run")
     assert result.exit_code == 0, result.output

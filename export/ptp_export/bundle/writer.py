@@ -85,7 +85,7 @@ class BundleContent:
         tables: of the entropy coder.
         accepted: sizes of coded photos that the graphs take.
         calibration: which photos tuned the precision or the integer path, as JSON values; empty if none did.
-        default_rate: what encoders take unless asked otherwise; None: the middle rate. Of a codec with several rates.
+        default_rate: what encoders take unless asked otherwise; None: the spec's. Of a codec with several rates.
         integers: the entropy path in whole numbers, whose graphs are among ``graphs``; None: the float path.
         prompts: graph → the task's prompt for it, of a bundle whose tasks share that graph.
         own: what the files of this task alone are called by, such as ``.seg``; empty in a bundle of one task.
@@ -158,7 +158,8 @@ def _gains(codec: FeatureCodec) -> bytes:
 
 
 def _rates(gains: bytes, content: BundleContent) -> RatesInfo | None:
-    count, wanted = content.task.chain.codec.spec.rates, content.default_rate
+    spec, wanted = content.task.chain.codec.spec, content.default_rate
+    count = spec.rates
     if wanted is not None and not 0 <= wanted < count:
         raise UsageError(
             "the default rate does not exist",
@@ -168,7 +169,8 @@ def _rates(gains: bytes, content: BundleContent) -> RatesInfo | None:
         )
     if not gains:
         return None
-    return RatesInfo("rates.bin", hashlib.sha256(gains).hexdigest(), count, count // 2 if wanted is None else wanted)
+    default = spec.usual_rate if wanted is None else wanted
+    return RatesInfo("rates.bin", hashlib.sha256(gains).hexdigest(), count, default)
 
 
 def _manifest(content: BundleContent, tables_sha256: str, rates: RatesInfo | None, golden: bytes) -> Manifest:

@@ -194,9 +194,9 @@ def _left(result: SearchResult, loss: Loss) -> dict[str, tuple[Exclusion, ...]]:
 
 def _rates(content: BundleContent) -> list[int]:
     """The default rate, and the two ends where there are several."""
-    count = content.task.chain.codec.spec.rates
-    middle = count // 2 if content.default_rate is None else content.default_rate
-    return sorted({0, middle, count - 1})
+    spec = content.task.chain.codec.spec
+    middle = spec.usual_rate if content.default_rate is None else content.default_rate
+    return sorted({0, middle, spec.rates - 1})
 
 
 def _values(damage: Damage) -> dict[str, float]:
