@@ -116,6 +116,47 @@ def test_a_rival_can_be_left_out_and_seeds_repeat(demo_bundle: Path, small_photo
     assert json.loads((tmp_path / "a").read_text())["bd_rate"] == {}
 
 
+def test_rivals_of_an_earlier_evaluation(
+    run: tuple[Result, Any, str], demo_bundle: Path, small_photos: Path, tmp_path: Path
+) -> None:
+    _, whole, _ = run
+    (tmp_path / "earlier.json").write_text(json.dumps(whole))
+    arguments = [str(demo_bundle), "--data", str(small_photos), "--threads", "1"]
+    files = [
+        "--rivals",
+        str(tmp_path / "earlier.json"),
+        "--json",
+        str(tmp_path / "new"),
+        "--html",
+        str(tmp_path / "page"),
+    ]
+    result = _eval(*arguments, *files)
+    assert result.exit_code == 0, result.output
+    document = json.loads((tmp_path / "new").read_text())
+    for name in ("points", "photos", "codecs", "teacher_sha256"):
+        assert document[name] == whole[name], name
+    for name, wanted in whole["bd_rate"]["jpeg"].items():
+        # From figures of six digits.
+        assert document["bd_rate"]["jpeg"][name]["percent"] == pytest.approx(wanted["percent"], abs=0.01), name
+    assert document["rivals_environment"] == whole["environment"]
+    assert whole["rivals_environment"] is None
+    assert "jpeg" in (tmp_path / "page").read_text()
+
+    for change, words in (
+        ({"teacher_sha256": "0" * 64}, "the same teacher"),
+        ({"bootstrap": {"seed": 9}}, "the same seed"),
+        ({"photos": whole["photos"][:1]}, "the same photographs"),
+        ({"points": 3}, "holds no rivals"),
+    ):
+        (tmp_path / "other.json").write_text(json.dumps(whole | change))
+        refused = _eval(*arguments, "--rivals", str(tmp_path / "other.json"))
+        assert refused.exit_code == 2
+        assert words in " ".join(refused.output.split())
+    both = _eval(*arguments, "--rivals", str(tmp_path / "earlier.json"), "--codecs", "jpeg")
+    assert both.exit_code == 2
+    assert "one of them" in both.output
+
+
 def test_entropic_student_is_a_rival(demo_bundle: Path, small_photos: Path, tmp_path: Path) -> None:
     """Two untrained ones that differ in their rates."""
     teacher = checkpoint.load("demo").tasks["seg"].teacher

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from ptp_export.command import PtpCommand
 from ptp_runtime.errors import UsageError
@@ -52,6 +53,12 @@ Exit codes: 0 done, 2 a request that makes no sense, 3 an unusable photo, 5 an u
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Also Entropic Student: folder of a checkpoint that ptp train entropic-student wrote; repeat it, one a rate.",
 )
+@click.option(
+    "--rivals",
+    "rivals_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Take the rivals' figures from this earlier --json of the same photos and teacher; only ours is measured.",
+)
 @click.option("--rates", metavar="N,N,...", help="Of a codec with several rates.  [default: all]")
 @click.option("--backend", default="cpu", show_default=True, help="What runs the graphs: as for ptp infer.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: the libraries' choice]")
@@ -67,6 +74,7 @@ def eval_command(
     limit: int | None,
     codecs: str,
     students: tuple[Path, ...],
+    rivals_file: Path | None,
     rates: str | None,
     backend: str,
     threads: int | None,
@@ -87,6 +95,7 @@ def eval_command(
 
     from ptp_export.evaluation import subject
     from ptp_export.evaluation.document import Request, document
+    from ptp_export.evaluation.earlier import read_rivals
     from ptp_export.evaluation.evaluate import Harness, chosen_rates
     from ptp_export.evaluation.feature_codecs import entropic_students
     from ptp_export.evaluation.image_codecs import image_codec
@@ -97,17 +106,25 @@ def eval_command(
 
     if threads is not None:
         torch.set_num_threads(threads)
+    if rivals_file is not None:
+        if students or click.get_current_context().get_parameter_source("codecs") is not ParameterSource.DEFAULT:
+            raise UsageError("--rivals and rivals to be measured", expected="one of them", hint="leave --codecs out")
+        codecs = ""
     rivals = tuple(image_codec(name.strip()) for name in dict.fromkeys(codecs.split(",")) if name.strip())
     name = subject.task_of(source, task)
     photos = gather(data, name, held_out, limit)
     with subject.opened(source, name, checkpoint, backend, threads, _Stages()) as measured:
         judge = Judge(measured.teacher)
         measure = measure_of(name, judge.classes)
+        earlier = None
+        if rivals_file is not None:
+            identity = subject.teacher_sha256(measured.teacher)
+            earlier = read_rivals(rivals_file, name, identity, photos.photos, seed)
         chosen = chosen_rates(measured.session, _numbers(rates))
         features = entropic_students(students, measured.teacher)
         harness = Harness(measured.session, chosen, rivals, judge, measure, threads or os.cpu_count() or 1, features)
         found = _run(harness, photos, seed)
-        result = document(Request(source, threads or 0, seed), measured, photos, harness, found)
+        result = document(Request(source, threads or 0, seed, earlier), measured, photos, harness, found)
         _show(result)
         if json_file is not None:
             write_bytes(json_file, (json.dumps(result, indent=1) + "\n").encode())

@@ -11,10 +11,11 @@ from typing import Any
 from ptp_export.evaluation.comparison import delta_rates
 from ptp_export.evaluation.curves.bjontegaard import DeltaRate
 from ptp_export.evaluation.curves.bootstrap import RESAMPLES, Estimate
+from ptp_export.evaluation.earlier import EarlierRivals
 from ptp_export.evaluation.environment import environment
 from ptp_export.evaluation.evaluate import BACKGROUND, Evaluation, Harness, Point
 from ptp_export.evaluation.photo_list import PhotoList
-from ptp_export.evaluation.subject import Subject
+from ptp_export.evaluation.subject import Subject, teacher_sha256
 
 SCHEMA = 1
 
@@ -30,18 +31,21 @@ class Request:
         source: bundle or checkpoint.
         threads: of CPU; 0: the libraries' choice.
         seed: of the bootstrap.
+        earlier: whose figures of rivals stand beside what was measured.
     """
 
     source: str
     threads: int
     seed: int
+    earlier: EarlierRivals | None = None
 
 
 def document(
     request: Request, subject: Subject, photos: PhotoList, harness: Harness, found: Evaluation
 ) -> dict[str, Any]:
     """Everything, with what it was measured on; NaN becomes null."""
-    measure = harness.measure
+    measure, earlier = harness.measure, request.earlier
+    found = found if earlier is None else earlier.beside(found)
     return {
         "schema": SCHEMA,
         "title": subject.title,
@@ -49,6 +53,7 @@ def document(
         "source": Path(request.source).name,
         "task": subject.session.manifest.task.name,
         "checkpoint_sha256": subject.checkpoint_sha256,
+        "teacher_sha256": teacher_sha256(subject.teacher),
         "names": {"metric": measure.metric or None, "fidelity": measure.fidelity, "figures": dict(measure.words)},
         "points": [_point(point, harness) for point in found.points],
         "teacher_metric": _number(found.teacher[measure.metric].value) if measure.metric in found.teacher else None,
@@ -57,13 +62,15 @@ def document(
             rival: {name: _delta(value) for name, value in figures.items()}
             for rival, figures in delta_rates(found.points).items()
         },
-        "photos": _photos(photos, harness, found),
+        "photos": _photos(photos, found),
         "photos_from": photos.source,
         "classes": found.classes,
         "notes": notes(photos, found.classes, measure.metric in found.teacher),
         "bootstrap": {"resamples": RESAMPLES, "seed": request.seed, "level": 0.95},
-        "codecs": {codec.name: codec.settings for codec in harness.rivals},
+        "codecs": {codec.name: codec.settings for codec in harness.rivals}
+        | ({} if earlier is None else dict(earlier.codecs)),
         "environment": environment(request.threads),
+        "rivals_environment": None if earlier is None else dict(earlier.environment),
     }
 
 
@@ -105,12 +112,12 @@ def _point(point: Point, harness: Harness) -> dict[str, Any]:
     }
 
 
-def _photos(photos: PhotoList, harness: Harness, found: Evaluation) -> list[dict[str, Any]]:
+def _photos(photos: PhotoList, found: Evaluation) -> list[dict[str, Any]]:
     rows = []
     for k, photo in enumerate(photos.photos):
         sizes: dict[str, dict[str, int]] = {}
-        for setting in harness.settings:
-            sizes.setdefault(setting.codec, {})[str(setting.rate)] = found.sizes[setting][k]
+        for setting, bytes_of in found.sizes.items():
+            sizes.setdefault(setting.codec, {})[str(setting.rate)] = bytes_of[k]
         labelled = photo.mask is not None or photo.boxes is not None
         rows.append({"name": photo.name, "labelled": labelled, "learned_from": photo.learned_from, "bytes": sizes})
     return rows

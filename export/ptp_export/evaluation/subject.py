@@ -6,6 +6,7 @@ device would see, and there is one path to trust.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,6 +41,16 @@ class Subject:
     teacher: Teacher
     title: str
     checkpoint_sha256: str
+
+
+def teacher_sha256(teacher: Teacher) -> str:
+    """Identity of a teacher: SHA-256, hexadecimal, over the names, dtypes and values of its tensors."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(teacher.state_dict().items()):
+        values = tensor.detach().cpu().contiguous().numpy()
+        digest.update(f"{name} {values.dtype} {values.shape}\n".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()
 
 
 def is_bundle(source: str) -> bool:
