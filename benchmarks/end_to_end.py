@@ -10,6 +10,7 @@ people and have no task behind them: the teacher that would have to look at thei
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ import click
 import numpy as np
 import torch
 from environment import environment
+from floor import Product, floor
 from PIL import Image
 from torch_backend import EagerBackend
 
@@ -105,6 +107,7 @@ def main(
     codecs: dict[str, Any] = {name: Ours(session, pixels) for name, session in sessions.items()}
     codecs |= {name: CompressAi(name, pixels) for name in RIVALS}
     teacher = WholeTeacher(checkpoint, task, pixels)
+    product = Product(threads)
     times: dict[str, list[float]] = {}
     for number in range(rounds + 1):
         for name, codec in codecs.items():
@@ -114,9 +117,10 @@ def main(
                 taken = milliseconds(getattr(codec, side))
                 if number:  # the first round warms up
                     times.setdefault(f"{name}/{side}", []).append(taken)
-        taken = milliseconds(teacher.run)
-        if number:
-            times.setdefault("teacher", []).append(taken)
+        for name, work in (("teacher", teacher.run), ("product", product.run)):
+            taken = milliseconds(work)
+            if number:
+                times.setdefault(name, []).append(taken)
     median = {name: statistics.median(values) for name, values in times.items()}
     rows = {
         name: {
@@ -129,6 +133,7 @@ def main(
         }
         for name in codecs
     }
+    least = floor(sessions["ours"], pixels, median["product"])
     head = sessions["ours"].decode_detailed(sessions["ours"].encode(pixels), keep_steps=False).milliseconds
     document = {
         "environment": environment(),
@@ -137,11 +142,15 @@ def main(
             "rounds": rounds,
             "threads": threads,
             "task": task,
+            "precision": sessions["ours"].manifest.graph_of_role("synthesis").precision,
             "quality": QUALITY,
             "checkpoint_sha256": sessions["ours"].manifest.model.checkpoint_sha256,
         },
         "milliseconds": rows,
         "teacher": median["teacher"],
+        "floor": least,
+        # A rival's best case: on a machine that does nothing else, torch's threads had better not sleep.
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", "not set"),
         "head": head["head"] + head["postprocess"],
         "ratios": {
             name: {side: rows[name][side] / rows["ours"][side] for side in ("encode", "decode", "together")}

@@ -116,7 +116,9 @@ def _breakers(rows: list[dict[str, Any]]) -> str:
             f"{item['graph']}/{item['node']} ({item['bits']:+.2%} bits, {item['answer']:.2%} of the answers)"
             for item in worst
         )
-        reached = f"{best['damage']['bits']:+.2%} bits and {best['damage']['metric']:+.2f} points on the calibration photos"
+        reached = (
+            f"{best['damage']['bits']:+.2%} bits and {best['damage']['metric']:+.2f} points on the calibration photos"
+        )
         count = len(best["alone"]) or best["chosen"]
         lines.append(
             f"`--best` of {row['task']} ({best['limits']['bits']:.0%} bits, {best['limits']['metric']:g} points) put"

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 from ablations_section import ablations_section
+from aims_section import aims_section
 from coder_section import coder_section
 from engines_section import engines_section
 from interop_section import interop_section
@@ -255,10 +256,17 @@ def evaluation(name: str, title: str, command: str) -> str:
 {compared}
 {chr(10).join(f"- {note}" for note in document["notes"])}
 
-{_environment(document)}
+{_environment(document)}{_rivals(document)}
 
     {command}
 """
+
+
+def _rivals(document: dict[str, Any]) -> str:
+    """Where the other codecs' figures are an earlier evaluation's: they depend on photographs and teacher alone."""
+    if not document.get("rivals_environment"):
+        return ""
+    return " The other codecs' figures are those of an earlier evaluation of the same photographs and teacher (`--rivals`)."
 
 
 def teachers() -> str:
@@ -344,10 +352,11 @@ Made by `python benchmarks/report.py` from the files in `benchmarks/results`.
 {coder_section(coder, _table, _environment(coder))}
 {teachers()}
 {compression()}
+{aims_section(_load, _table)}
 {ablations_section(ablations, _table, _environment(ablations))}
 {engines_section(engines, _table, _environment(engines))}
 {shared_section(shared, _table, _environment(shared))}
-{latency_section(chain, _load("scaling.json"), _load("batches.json"), _table, _environment(chain))}"""
+{latency_section(chain, _load("end_to_end_passive.json"), _load("scaling.json"), _load("batches.json"), _table, _environment(chain))}"""
 
 
 def reliability() -> str:
