@@ -180,7 +180,7 @@ def rates_command(
         prepare(threads, crop, seed)
         where = compute.chosen(device, precision, workers)
         start = checkpoint.load(source)
-        rates, span = start.spec.rates, _span(start.provenance)
+        rates = start.spec.rates
         if rates < 2:
             raise CheckpointError(
                 f"{source} has one rate",
@@ -190,14 +190,14 @@ def rates_command(
             )
         found = gather(photos, labelled, frozenset(start.provenance.get("held_out", ())))
         crops = PhotoCrops(found.files, crop, seed + 1)
+        span = _wide_span(source, start.provenance)
         codec, new_span = with_lower_rates(start.codec, span, below), lower_span(span, rates, below)
         # One small tensor, and no layer, for Muon's step.
         loop = LoopConfig(steps, learning_rate, muon_rate, ema=0.98, seed=seed, shards=shards)
         prompts = [task.prompts for task in start.tasks.values()]
         config = LowerRatesConfig(below, alpha, batch)
-        teacher = next((task.teacher for task in start.tasks.values()), None) or teachers.build(
-            start.spec.teacher, "cls"
-        )
+        own = next((task.teacher for task in start.tasks.values()), None)
+        teacher = own or teachers.build(start.spec.teacher, "seg", teacher_weights)
         with shown(steps, output, tensorboard) as watch:
             train_lower_rates(codec, prompts, teacher, crops, new_span, config, loop, output, watch, where)
         run = {
@@ -335,7 +335,7 @@ def _started(start: str, spec: ModelSpec, span: float) -> tuple[FeatureCodec, Ma
     if min(rates, spec.rates) > 1 and _same_networks(loaded.spec, spec) and rates != spec.rates:
         codec = FeatureCodec(spec)
         state = loaded.codec.state_dict()
-        gains = respread(state["gains.octaves"], _span(loaded.provenance), spec.rates, span)
+        gains = respread(state["gains.octaves"], _wide_span(start, loaded.provenance), spec.rates, span)
         codec.load_state_dict(state | {"gains.octaves": gains})
     elif loaded.spec != spec:
         raise CheckpointError(
@@ -356,6 +356,19 @@ def _span(provenance: Mapping[str, Any]) -> float:
     """What the weights of stage 1 spanned from the lowest to the highest rate."""
     runs = provenance.get("stage1", ())
     return float(runs[-1].get("span", 1.0)) if isinstance(runs, list) and runs else 1.0
+
+
+def _wide_span(source: str, provenance: Mapping[str, Any]) -> float:
+    """The same of a checkpoint whose gains are to be spread, for which it must be known and above 1."""
+    span = _span(provenance)
+    if not span > 1:
+        raise CheckpointError(
+            f"how far apart the rates of {source} are is not known",
+            expected="a span above 1 in the provenance of its last run of stage 1",
+            got=f"{span:g}",
+            hint="train it on with as many rates as it has (ptp train stage1 --start), which writes the span down",
+        )
+    return span
 
 
 def _outline(spec: ModelSpec) -> str:

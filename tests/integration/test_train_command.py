@@ -108,6 +108,36 @@ def test_rates_are_added_and_spread(photos: Path, tmp_path: Path) -> None:
     assert "--rates as it has or both above 1" in " ".join(refused.output.split())
     assert run("rates", "--checkpoint", tmp_path / "nowhere", *common, "-o", tmp_path / "none").exit_code == 7
 
+    checkpoint.save(tmp_path / "bare", before.codec, {}, {})
+    for command in (
+        ["rates", "--checkpoint", tmp_path / "bare"],
+        ["stage1", "--rates", 3, "--start", tmp_path / "bare"],
+    ):
+        unknown = run(*command, *common, "-o", tmp_path / "none")
+        assert unknown.exit_code == 7
+        assert "how far apart the rates of" in " ".join(unknown.output.split())
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_checkpoint_without_tasks_takes_the_teacher_that_is_given(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    honest = build
+
+    def noted(name: str, task: str, weights: object = None) -> object:
+        asked.append(weights)
+        return honest(name, task, None)
+
+    first = run("stage1", "--photos", photos, *QUICK, "--rates", 2, "-o", tmp_path / "two")
+    assert first.exit_code == 0, first.output
+    monkeypatch.setattr("ptp_export.training_cli.teachers.build", noted)
+    (tmp_path / "weights").write_bytes(b"")
+    arguments = ["--checkpoint", tmp_path / "two" / "checkpoint", "--teacher-weights", tmp_path / "weights"]
+    result = run("rates", *arguments, "--photos", photos, *QUICK, "-o", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    assert asked == [tmp_path / "weights"]
+
 
 def test_prompts_go_on_from_a_checkpoint(photos: Path, tmp_path: Path) -> None:
     arguments = ["stage2", "--task", "cls", "--photos", photos, "--steps", 1, "--batch", 1, "--threads", 1]
