@@ -6,13 +6,13 @@ better runtime could still bring.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
+from graph_inputs import inputs_of_graphs
 from onnx import TensorProto, helper
 
 from ptp_calibration.shapes import measure_shapes
@@ -66,24 +66,12 @@ def floor(session: Session, pixels: npt.NDArray[np.uint8], milliseconds: float) 
     Returns:
         ``gmac`` of each graph, ``gmac_per_s``, and milliseconds of ``encode`` and ``decode``.
     """
-    seen: dict[str, dict[str, tuple[int, ...]]] = {}
-
-    def watched(name: str, run: Callable[..., Any]) -> Callable[..., Any]:
-        def with_shapes(inputs: Any) -> Any:
-            seen[name] = {key: value.shape for key, value in inputs.items()}
-            return run(inputs)
-
-        return with_shapes
-
-    for name, graph in session.graphs.by_name.items():
-        graph.run = watched(name, graph.run)  # type: ignore[method-assign]
-    session.decode(session.encode(pixels))
+    seen = inputs_of_graphs(session, pixels)
     counts: dict[str, int] = {}
     for entry in session.manifest.graphs:
         model = onnx.load_model_from_string(session.bundle.read(entry))
-        ranges: Any = {
-            name: SimpleNamespace(shape=shape) for name, shape in measure_shapes(model, seen[entry.name]).items()
-        }
+        shapes = measure_shapes(model, {name: array.shape for name, array in seen[entry.name].items()})
+        ranges: Any = {name: SimpleNamespace(shape=shape) for name, shape in shapes.items()}
         typed = TypedGraph(model)
         counts[entry.name] = sum(multiply_accumulates(node, typed, ranges) for node in model.graph.node)
     rate = 1e3 * SIDE**3 / milliseconds
