@@ -16,7 +16,10 @@ from hypothesis import strategies as st
 
 from ptp_runtime import Session, device_decoder
 from ptp_runtime.backends import BackendChoice, DeviceTensor, LoadedGraphs
+from ptp_runtime.backends.device_graphs import all_on_device, on_device
 from ptp_runtime.backends.engine_backend import EngineBackend
+from ptp_runtime.backends.engine_profile import ProfiledGraph
+from ptp_runtime.backends.fallback_graph import FallbackGraph
 from ptp_runtime.backends.prompted_graph import PromptedGraph
 from ptp_runtime.bitstream.header import split_stream
 from ptp_runtime.coder import Parity
@@ -222,6 +225,50 @@ def test_an_index_of_another_shape_is_refused(moved: Any, caplog: pytest.LogCapt
         session.decode(data)
 
     assert "the index of 'step_00' has another shape or dtype" in caplog.text
+
+
+class Recorded:
+    """An engine that keeps what it is given."""
+
+    provider = "pretended"
+
+    def __init__(self) -> None:
+        self.given: dict[str, Any] = {}
+
+    def run(self, inputs: Any) -> Any:
+        raise AssertionError("not on the host")
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        yield
+
+    def run_on_device(self, inputs: Any) -> Any:
+        self.given = dict(inputs)
+        return {}
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+def test_an_engine_is_found_behind_what_stands_around_it_and_gets_its_prompt() -> None:
+    engine = Recorded()
+    entry: Any = None
+    wrapped = FallbackGraph(ProfiledGraph(engine, entry, Recorded), "head", Recorded)
+    prompt = np.ones(3, np.float32)
+    found = on_device(PromptedGraph(wrapped, {"prompt": prompt}))
+
+    assert on_device(wrapped) is engine
+    assert found is not None
+    with found.held():
+        found.run_on_device({"x": prompt})
+    assert set(engine.given) == {"x", "prompt"}
+    session, _ = _open()
+    with session:
+        on_host = next(iter(session.graphs.by_name.values()))
+        assert on_device(on_host) is None
+        assert on_device(PromptedGraph(on_host, {})) is None
+        assert all_on_device({"a": engine, "b": on_host}) is None
+        assert all_on_device({"a": engine}) == {"a": engine}
 
 
 def test_without_engines_the_reason_is_given() -> None:
