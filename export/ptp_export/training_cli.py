@@ -229,6 +229,12 @@ def rates_command(
 )
 @click.option("--lam", default=Stage2Config.lam, show_default=True, help="λ, weight of the rate.")
 @click.option("--kl-weight", default=Stage2Config.kl_weight, show_default=True, help="Weight of the KL term.")
+@click.option(
+    "--emphasis",
+    default=Stage2Config.emphasis,
+    show_default=True,
+    help="Of several rates: above 0.5 the high ones count more in the loss.",
+)
 @click.option("--start", "earlier", help="Checkpoint with prompts of the task to start from.  [default: silent ones]")
 @click.option("--no-hyper-prompts", is_flag=True, help="Train p_ga and p_gs alone: the paper's ablation.")
 @run_options
@@ -238,6 +244,7 @@ def stage2_command(
     head: Path | None,
     lam: float,
     kl_weight: float,
+    emphasis: float,
     earlier: str | None,
     no_hyper_prompts: bool,
     photos: tuple[Path, ...],
@@ -268,7 +275,7 @@ def stage2_command(
         batches, photographs = batches_of(found, task, crop, seed + 1)
         prompts, before = (TaskPrompts(start.spec), None) if earlier is None else _prompts(earlier, task, start.spec)
         config, loop = (
-            Stage2Config(lam, kl_weight, batch, _span(start.provenance), hyper_prompts=not no_hyper_prompts),
+            Stage2Config(lam, kl_weight, batch, _span(start.provenance), emphasis, not no_hyper_prompts),
             LoopConfig(steps, learning_rate, muon_rate, seed=seed, shards=shards),
         )
         with shown(steps, output, tensorboard) as watch:
@@ -280,6 +287,7 @@ def stage2_command(
                 "batch": batch,
                 "lambda": lam,
                 "kl_weight": kl_weight,
+                "emphasis": emphasis,
                 "hyper_prompts": not no_hyper_prompts,
                 "start": before,
                 "seed": seed,

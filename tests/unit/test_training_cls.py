@@ -82,6 +82,24 @@ def test_prompts_learn_and_nothing_else_does(rates: int, hyper_prompts: bool, ph
         assert line["loss"] == pytest.approx(config.lam * line["bpp"] + line["feature_mse"] + line["kl"], rel=1e-4)
 
 
+def test_emphasis_is_the_exponent_of_a_rates_weight(photo: Pixels, tmp_path: Path) -> None:
+    def first_losses(emphasis: float) -> list[float]:
+        """Of the lowest and of the highest rate, a run each: a batch of one takes the rates in turn."""
+        torch.manual_seed(0)
+        codec, teacher = FeatureCodec(preset("tiny", rates=2)), build("efficientnet-lite0", "cls")
+        losses: list[float] = []
+        config = Stage2Config(batch=1, span=16.0, emphasis=emphasis)
+        loop = LoopConfig(2, learning_rate=0.0, muon_rate=0.0, log_every=1, save_every=100)
+        watch = Watch(lambda line: losses.append(line["loss"]))
+        crops = ResizedCrops([photo], 96, seed=0)
+        train_stage2(codec, TaskPrompts(codec.spec), teacher, crops, config, loop, tmp_path / str(emphasis), watch)
+        return losses
+
+    even, root, full = first_losses(0.0), first_losses(0.5), first_losses(1.0)
+    assert [a / b for a, b in zip(root, even, strict=True)] == pytest.approx([1 / 4, 1], rel=1e-3)
+    assert [a / b for a, b in zip(full, even, strict=True)] == pytest.approx([1 / 16, 1], rel=1e-3)
+
+
 def test_segmentation_needs_masks(tmp_path: Path) -> None:
     codec, teacher = FeatureCodec(preset("tiny")), build("efficientnet-lite0", "seg")
     with pytest.raises(ModelError, match="mask"):

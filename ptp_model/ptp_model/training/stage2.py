@@ -43,6 +43,9 @@ class Stage2Config:
         kl_weight: of the divergence from the teacher's answer; 1 is the paper, whose feature error is not normalised.
         batch: photographs a step.
         span: by how much λ is larger at the lowest rate of a codec with several; what stage 1 was trained with.
+        emphasis: exponent of a rate's weight (``losses.rate_weights``) that its loss is multiplied by. 0.5 is stage 1's;
+            above it the high rates, whose answers are good, count more: the prompts are the same at every rate, and what
+            the lowest ask of them costs the others.
         hyper_prompts: whether p_ha, p_hμ and p_hσ are trained too; without, they stay silent (the paper's ablation).
     """
 
@@ -50,6 +53,7 @@ class Stage2Config:
     kl_weight: float = 1.0
     batch: int = 4
     span: float = 8.0
+    emphasis: float = 0.5
     hyper_prompts: bool = True
 
 
@@ -139,8 +143,7 @@ def train_stage2(
             loss, terms = _segmentation(theirs, ours, bpp, feature, lam, batch, config)
         else:
             raise ModelError("the teacher's tail gave other outputs for h than for the decoded feature")
-        # √weight: as in stage 1, so that the lowest rates do not drown.
-        loss = (loss * weights[rate].sqrt()).mean()
+        loss = (loss * weights[rate] ** config.emphasis).mean()
         return loss, {name: term.mean() for name, term in {"bpp": bpp, "feature_mse": feature, **terms}.items()}
 
     with Prefetch(batches, compute.workers) as ahead:
