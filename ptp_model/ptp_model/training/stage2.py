@@ -43,9 +43,9 @@ class Stage2Config:
         kl_weight: of the divergence from the teacher's answer; 1 is the paper, whose feature error is not normalised.
         batch: photographs a step.
         span: by how much λ is larger at the lowest rate of a codec with several; what stage 1 was trained with.
-        emphasis: exponent of a rate's weight (``losses.rate_weights``) that its loss is multiplied by. 0.5 is stage 1's;
-            above it the high rates, whose answers are good, count more: the prompts are the same at every rate, and what
-            the lowest ask of them costs the others.
+        emphasis: a rate's loss is multiplied by its weight (``losses.rate_weights``) to this power. 0.5 is stage 1's;
+            above it the high rates, whose answers are good, count more: the prompts are the same at every rate, and
+            what the lowest ask of them costs the others.
         hyper_prompts: whether p_ha, p_hμ and p_hσ are trained too; without, they stay silent (the paper's ablation).
     """
 
