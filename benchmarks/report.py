@@ -344,7 +344,7 @@ def page() -> str:
     return f"""# Results
 
 Made by `python benchmarks/report.py` from the files in `benchmarks/results`. Ten photographs, Compression and What was aimed at
-are of the demo that ships, with eight rates; graphs, entropy path, engines, shared prompts and latency were measured with the
+are of the demo that ships, with eight rates; graphs, entropy path, interop, engines, shared prompts and latency were measured with the
 one before, which had the same graphs, other weights and six rates.
 
 {photos()}
